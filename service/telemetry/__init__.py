@@ -1,0 +1,84 @@
+"""The door: everything the service tells of itself goes through here, and nothing else imports its libraries.
+
+``build_telemetry`` makes one ``Telemetry`` a process, after fork. ``span``, ``event``, ``carrier``, ``consumer_span``,
+``trace_id``, ``logger`` and ``metrics`` then work from anywhere. Before it is built (in unit tests) they work as well,
+on a real pipeline in memory that exports nothing. Nothing here raises into the caller's work.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind
+
+from service.telemetry.instruments import Instruments
+from service.telemetry.middleware import parse_traceparent
+from service.telemetry.spans import Active, Span, current_span
+from service.telemetry.telemetry import Telemetry, build_telemetry, current
+
+if TYPE_CHECKING:
+    metrics: Instruments
+
+__all__ = [
+    "SpanKind",
+    "Telemetry",
+    "build_telemetry",
+    "carrier",
+    "consumer_span",
+    "event",
+    "logger",
+    "metrics",
+    "span",
+    "trace_id",
+]
+
+
+def span(name: str, *, kind: SpanKind = SpanKind.INTERNAL, attributes: Mapping[str, Any] | None = None) -> Active:
+    """``with span("orders.reserve_stock") as s:`` — a child of the current span, failed by what it raises."""
+    made = Span(name, kind, current_span(), current().sink)
+    if attributes:
+        made.set_attributes(attributes)
+    return Active(made)
+
+
+def event(name: str, attributes: Mapping[str, Any] | None = None) -> None:
+    """Something worth knowing has happened: an event of the current span and a log line at INFO."""
+    trace.get_current_span().add_event(name, dict(attributes or {}))
+    logging.getLogger("service.events").info(name, extra={"event.name": name, **(attributes or {})})
+
+
+def carrier() -> dict[str, str]:
+    """The current trace as headers, to travel with a job. Empty outside any span."""
+    active = trace.get_current_span()
+    if isinstance(active, Span):
+        return {"traceparent": active.traceparent()}
+    return {}
+
+
+def consumer_span(name: str, headers: Mapping[str, str], *, attributes: Mapping[str, Any] | None = None) -> Active:
+    """The work on one delivery of a job: continues the trace that enqueued it, or starts one."""
+    parent = parse_traceparent(headers.get("traceparent", ""))
+    made = Span(name, SpanKind.CONSUMER, parent, current().sink)
+    if attributes:
+        made.set_attributes(attributes)
+    return Active(made)
+
+
+def trace_id() -> str | None:
+    """Id of the current trace as 32 hex digits; None outside any span."""
+    context = trace.get_current_span().get_span_context()
+    return f"{context.trace_id:032x}" if context.is_valid else None
+
+
+def logger(name: str) -> logging.Logger:
+    """A logger whose lines are JSON and carry the current trace."""
+    return logging.getLogger(name)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "metrics":
+        return current().instruments
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,131 @@
+"""Outbound calls as client spans and durations: HTTP through httpx, commands through the redis client.
+
+Headers, bodies, keys and values are never recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+from opentelemetry import context as context_api
+from opentelemetry.trace import StatusCode
+from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline as RedisPipeline
+
+from service.telemetry import catalog, otlp
+from service.telemetry.instruments import Instruments
+from service.telemetry.outcome import classify_call
+from service.telemetry.pipeline import CallSpan
+from service.telemetry.spans import Span, context_with, current_span
+
+_STATUS = "http.response.status_code"
+
+
+class PeerShape:
+    """One method of one HTTP peer."""
+
+    def __init__(self, method: str, host: str, port: int, instruments: Instruments) -> None:
+        self.name = method
+        self.encoded = otlp.span_shape(
+            method, 3, {"http.request.method": method, "server.address": host, "server.port": port}
+        )
+        self._labels = (host, method)
+        self._durations = instruments.http_client_duration
+        self._children: dict[tuple[int, str], Any] = {}
+
+    def measure(self, span: Span) -> tuple[Any, tuple[float, ...]]:
+        status = (span.attributes or {}).get(_STATUS, 0)
+        key = (status, classify_call(status, raised=not status))
+        child = self._children.get(key)
+        if child is None:
+            child = self._durations.labels(*self._labels, str(status or "error"), key[1])
+            self._children[key] = child
+        return child, catalog.REQUEST_SECONDS
+
+
+class CommandShape:
+    """One command of the cache."""
+
+    def __init__(self, command: str, address: dict[str, Any], instruments: Instruments) -> None:
+        self.name = command
+        self.encoded = otlp.span_shape(command, 3, {"db.system.name": "redis", "db.operation.name": command, **address})
+        self._good = instruments.db_operation_duration.labels("redis", "cache", command, "good")
+        self._bad = instruments.db_operation_duration.labels("redis", "cache", command, "bad")
+
+    def measure(self, span: Span) -> tuple[Any, tuple[float, ...]]:
+        return (self._bad if span.error_type else self._good), catalog.CALL_SECONDS
+
+
+def instrument_http_client(client: httpx.AsyncClient, instruments: Instruments, sink: Callable[[Span], None]) -> None:
+    """Record every request of ``client`` and pass the trace on in ``traceparent``."""
+    shapes: dict[tuple[str, str, int], PeerShape] = {}
+    send = client.send
+
+    async def recorded_send(request: httpx.Request, **options: Any) -> httpx.Response:
+        url = request.url
+        key = (request.method, url.host, url.port or (443 if url.scheme == "https" else 80))
+        shape = shapes.get(key)
+        if shape is None:
+            shape = shapes[key] = PeerShape(*key, instruments)
+        span = CallSpan(shape, current_span(), sink)
+        request.headers["traceparent"] = span.traceparent()
+        token = context_api.attach(context_with(span))
+        try:
+            response = await send(request, **options)
+            span.set_attribute(_STATUS, response.status_code)
+            if response.status_code >= 400:  # semantic conventions: any 4xx or 5xx is an error to the client
+                span.error_type = str(response.status_code)
+                span.set_status(StatusCode.ERROR)
+            return response
+        except Exception as exception:
+            span.fail(exception)
+            raise
+        finally:
+            context_api.detach(token)
+            span.end()
+
+    client.send = recorded_send  # type: ignore[method-assign]
+
+
+def instrument_redis(client: Redis, instruments: Instruments, sink: Callable[[Span], None]) -> None:
+    """Record every command and every pipeline of ``client``."""
+    options = client.connection_pool.connection_kwargs
+    address = {"server.address": options.get("host", ""), "server.port": options.get("port", 6379)}
+    shapes: dict[str, CommandShape] = {}
+
+    async def recorded(command: str, call: Callable[[], Awaitable[Any]]) -> Any:
+        parent = current_span()
+        if parent is None:  # housekeeping that nobody asked to see
+            return await call()
+        shape = shapes.get(command)
+        if shape is None:
+            shape = shapes[command] = CommandShape(command, address, instruments)
+        span = CallSpan(shape, parent, sink)
+        try:
+            return await call()
+        except Exception as exception:
+            span.fail(exception)
+            raise
+        finally:
+            span.end()
+
+    execute_command = client.execute_command
+    make_pipeline = client.pipeline
+
+    async def recorded_command(*args: Any, **kwargs: Any) -> Any:
+        return await recorded(str(args[0]).upper()[:32], lambda: execute_command(*args, **kwargs))
+
+    def recorded_pipeline(*args: Any, **kwargs: Any) -> RedisPipeline:
+        pipeline = make_pipeline(*args, **kwargs)
+        execute = pipeline.execute
+
+        async def recorded_execute(raise_on_error: bool = True) -> Any:
+            return await recorded("PIPELINE", lambda: execute(raise_on_error))
+
+        pipeline.execute = recorded_execute  # type: ignore[method-assign]
+        return pipeline
+
+    client.execute_command = recorded_command  # type: ignore[method-assign]
+    client.pipeline = recorded_pipeline  # type: ignore[method-assign]

@@ -1,0 +1,149 @@
+"""Every name the service emits: metrics with their labels and buckets, span and event names, attribute keys.
+
+Owns the vocabulary. Knows nothing of how a value is measured, stored or sent. SLO queries, dashboards and the
+live ``/metrics`` are checked against this table, so a name is written here once and nowhere else by hand.
+
+Names follow the OpenTelemetry semantic conventions (HTTP 1.x, database 1.x, messaging) in their Prometheus spelling:
+dots become underscores, the unit is a suffix, counters end in ``_total``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+# Edges of the request histogram, seconds. Semantic conventions propose these for http.server.request.duration
+# (less 0.0075, 0.075, 0.75 and 7.5, which no objective uses). Every latency objective must be one of them.
+REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+# Database and cache calls are an order of magnitude shorter: semantic conventions for db.client.operation.duration.
+CALL_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
+# A job may wait: the fulfilment objective (30 s) is an edge, the last edge is the longest back-off.
+FULFILMENT_SECONDS = (1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0)
+# Pauses of the process itself: a healthy loop stays under 10 ms, a collection under 5 ms.
+PAUSE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric family. ``name`` is the family as scraped, less the ``_total``/``_bucket``/``_count`` suffixes."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+    def series_names(self) -> tuple[str, ...]:
+        """Names under which the samples of this family appear in Prometheus."""
+        if self.kind == "counter":
+            return (f"{self.name}_total",)
+        if self.kind == "histogram":
+            return (f"{self.name}_bucket", f"{self.name}_count", f"{self.name}_sum")
+        return (self.name,)
+
+
+POOL = "db_client_connection_pool_name"
+DESTINATION = "messaging_destination_name"
+
+HTTP_SERVER_DURATION = Metric(
+    "http_server_request_duration_seconds",
+    "histogram",
+    "Time from the first byte of a request to the last byte of its response, by route template.",
+    ("http_request_method", "http_route", "http_response_status_code", "outcome"),
+    REQUEST_SECONDS,
+)
+HTTP_SERVER_ACTIVE = Metric("http_server_active_requests", "gauge", "Requests in flight.")
+HTTP_CLIENT_DURATION = Metric(
+    "http_client_request_duration_seconds",
+    "histogram",
+    "Time of an outbound HTTP call, by peer.",
+    ("server_address", "http_request_method", "http_response_status_code", "outcome"),
+    REQUEST_SECONDS,
+)
+DB_OPERATION_DURATION = Metric(
+    "db_client_operation_duration_seconds",
+    "histogram",
+    "Time of one statement or cache command as the client sees it.",
+    ("db_system_name", POOL, "db_operation_name", "outcome"),
+    CALL_SECONDS,
+)
+DB_CONNECTIONS = Metric(
+    "db_client_connection_count",
+    "gauge",
+    "Connections of a pool, by state.",
+    (POOL, "db_client_connection_state"),
+)
+DB_CONNECTIONS_MAX = Metric("db_client_connection_max", "gauge", "Most connections a pool may open.", (POOL,))
+DB_WAIT = Metric(
+    "db_client_connection_wait_time_seconds",
+    "histogram",
+    "Time a caller waited for a connection of the pool.",
+    (POOL,),
+    CALL_SECONDS,
+)
+DB_TIMEOUTS = Metric(
+    "db_client_connection_timeouts", "counter", "Callers that gave up waiting for a connection.", (POOL,)
+)
+CACHE_REQUESTS = Metric("cache_requests", "counter", "Cache look-ups, by result.", ("cache", "result"))
+QUEUE_DEPTH = Metric("messaging_queue_depth", "gauge", "Jobs that wait.", (DESTINATION,))
+QUEUE_AGE = Metric("messaging_queue_oldest_age_seconds", "gauge", "Age of the oldest waiting job.", (DESTINATION,))
+PROCESS_DURATION = Metric(
+    "messaging_process_duration_seconds",
+    "histogram",
+    "Time the worker spent on one delivery of a job.",
+    (DESTINATION, "outcome"),
+    REQUEST_SECONDS,
+)
+ORDERS_PLACED = Metric("orders_placed", "counter", "Orders committed.")
+FULFILMENT_DELAY = Metric(
+    "fulfilment_delay_seconds",
+    "histogram",
+    "From an order's commit to its fulfilment.",
+    (),
+    FULFILMENT_SECONDS,
+)
+LOOP_LAG = Metric("event_loop_lag_seconds", "histogram", "How late the event loop ran a timer.", (), PAUSE_SECONDS)
+GC_PAUSE = Metric(
+    "python_gc_pause_seconds", "histogram", "Length of a garbage collection.", ("generation",), PAUSE_SECONDS
+)
+BUILD_INFO = Metric(
+    "signalbox_build_info",
+    "gauge",
+    "Constant 1; its labels say what is running.",
+    ("service_name", "service_version", "revision"),
+)
+FAULT_ACTIVE = Metric("signalbox_fault_active", "gauge", "1 while a fault is switched on.", ("fault",))
+TELEMETRY_PRODUCED = Metric("telemetry_produced", "counter", "Spans and log lines made.", ("signal",))
+TELEMETRY_EXPORTED = Metric("telemetry_exported", "counter", "Spans and log lines delivered.", ("signal",))
+TELEMETRY_DROPPED = Metric(
+    "telemetry_dropped", "counter", "Spans and log lines given up, by reason.", ("signal", "reason")
+)
+TELEMETRY_OVERFLOW = Metric(
+    "telemetry_cardinality_overflow",
+    "counter",
+    "Requests counted under the overflow route to bound the series.",
+)
+
+METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
+
+# Label values with a meaning of their own.
+UNMATCHED_ROUTE = "unmatched"
+OVERFLOW_ROUTE = "overflow"
+OTHER_METHOD = "_OTHER"
+STANDARD_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"})
+# Ceiling on (route, method, status) combinations a process may export; what comes later is counted as overflow.
+MAX_REQUEST_SHAPES = 500
+
+# Probes and scrapes are the platform's conversation with the process, not its users': no span, no line, no SLI.
+UNOBSERVED_PATHS = frozenset({"/livez", "/readyz", "/startupz", "/metrics"})
+
+# Set on a span that a histogram refers to as its exemplar: the collector's keep policy never drops its trace.
+EXEMPLAR_ATTRIBUTE = "signalbox.exemplar"
+
+
+def series_names(metrics: Iterable[Metric] = METRICS) -> frozenset[str]:
+    """All sample names of ``metrics``: what a query may refer to."""
+    return frozenset(name for metric in metrics for name in metric.series_names())

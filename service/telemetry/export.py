@@ -1,0 +1,164 @@
+"""Sends encoded spans to the collector from a thread of its own: OTLP over HTTP, one connection, bounded buffer.
+
+Owns delivery: retries, back-off, what is given up and how that is counted. Knows nothing of what a span contains.
+"""
+
+from __future__ import annotations
+
+import http.client
+import random
+import threading
+from collections import deque
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from service.telemetry import otlp
+from service.telemetry.instruments import Instruments
+
+MAX_BUFFERED_BYTES = 24 * 1024 * 1024  # of the 64 MiB that telemetry may hold while everything stands still
+MAX_REQUEST_SPANS = 8192
+RETRYABLE = frozenset({408, 429, 502, 503, 504})  # OTLP/HTTP specification, "Failures"
+
+
+class SpanExporter:
+    """Takes chunks of encoded spans, delivers them, counts them.
+
+    Accounting is exact: every span handed to ``put`` ends up in exported or dropped. When the collector is away the
+    buffer fills, then the oldest spans are dropped: the newest tell more about what is going on now.
+    """
+
+    def __init__(
+        self,
+        url: str | None,
+        resource: Mapping[str, object],
+        instruments: Instruments,
+        *,
+        max_bytes: int = MAX_BUFFERED_BYTES,
+        timeout_s: float = 5.0,
+    ) -> None:
+        self._address = urlsplit(url) if url else None
+        self._resource = resource
+        self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
+        self._pending: deque[tuple[bytes, int]] = deque()
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._idle = threading.Event()
+        self._idle.set()
+        self._stopping = threading.Event()
+        self._connection: http.client.HTTPConnection | None = None
+        self._produced = instruments.produced.labels("spans")
+        self._exported = instruments.exported.labels("spans")
+        self._dropped = {
+            reason: instruments.dropped.labels("spans", reason)
+            for reason in ("buffer_full", "rejected", "disabled", "shutdown")
+        }
+
+    def start(self) -> None:
+        if self._address:
+            threading.Thread(target=self._run, name="telemetry-spans", daemon=True).start()
+
+    def put(self, chunk: bytes, spans: int) -> None:
+        """Queue ``chunk``: ``spans`` encoded spans, each a field of ``ScopeSpans``."""
+        self._produced.inc(spans)
+        if self._address is None:
+            self._dropped["disabled"].inc(spans)
+            return
+        with self._lock:
+            self._pending.append((chunk, spans))
+            self._bytes += len(chunk)
+            while self._bytes > self._max_bytes and self._pending:
+                old, count = self._pending.popleft()
+                self._bytes -= len(old)
+                self._dropped["buffer_full"].inc(count)
+            self._idle.clear()
+        self._wake.set()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until everything queued is delivered; False when that takes longer than ``timeout_s``."""
+        return self._idle.wait(timeout_s)
+
+    def stop(self, timeout_s: float) -> None:
+        """Flush within ``timeout_s``, then give up what is left and say how much."""
+        if not self.flush(timeout_s):
+            with self._lock:
+                self._dropped["shutdown"].inc(sum(count for _, count in self._pending))
+                self._pending.clear()
+        self._stopping.set()
+        self._wake.set()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.wait()
+            self._wake.clear()
+            while self._pending and not self._stopping.is_set():
+                self._deliver(*self._take())
+
+    def _take(self) -> tuple[list[bytes], int]:
+        chunks: list[bytes] = []
+        spans = 0
+        with self._lock:
+            while self._pending and spans < MAX_REQUEST_SPANS:
+                chunk, count = self._pending.popleft()
+                chunks.append(chunk)
+                spans += count
+        return chunks, spans
+
+    def _deliver(self, chunks: list[bytes], spans: int) -> None:
+        """Send one request, again and again while that may help; it still counts against the buffer meanwhile."""
+        size = sum(map(len, chunks))
+        body = otlp.export_request(self._resource, "service.telemetry", "1", chunks)
+        delay_s = 0.1
+        while True:
+            status, rejected = self._post(body)
+            if 200 <= status < 300:
+                self._exported.inc(spans - rejected)
+                self._dropped["rejected"].inc(rejected)
+                break
+            if status and status not in RETRYABLE:
+                self._dropped["rejected"].inc(spans)
+                break
+            # Overtaken: newer spans have filled the buffer. This is the oldest chunk, so it is the one to go.
+            if self._bytes > self._max_bytes * 0.95:
+                self._dropped["buffer_full"].inc(spans)
+                break
+            if self._stopping.wait(delay_s * random.uniform(0.5, 1.0)):
+                self._dropped["shutdown"].inc(spans)
+                break
+            delay_s = min(delay_s * 2, 5.0)
+        with self._lock:
+            self._bytes -= size
+            if not self._pending:
+                self._idle.set()
+
+    def _post(self, body: bytes) -> tuple[int, int]:
+        """``(HTTP status, spans refused)``; status 0 when no answer came."""
+        assert self._address is not None
+        for attempt in (1, 2):
+            fresh = self._connection is None
+            try:
+                if self._connection is None:
+                    self._connection = self._connect()
+                self._connection.request(
+                    "POST",
+                    f"{self._address.path.rstrip('/')}/v1/traces",
+                    body,
+                    {"content-type": "application/x-protobuf"},
+                )
+                response = self._connection.getresponse()
+                answer = response.read()
+                rejected = otlp.rejected_spans(answer) if response.status == 200 else 0
+                return response.status, rejected
+            except (OSError, http.client.HTTPException, ValueError):
+                if self._connection is not None:
+                    self._connection.close()
+                self._connection = None
+                if fresh or attempt == 2:  # an idle connection that the collector closed deserves one more try
+                    return 0, 0
+        return 0, 0
+
+    def _connect(self) -> http.client.HTTPConnection:
+        assert self._address is not None
+        kind = http.client.HTTPSConnection if self._address.scheme == "https" else http.client.HTTPConnection
+        return kind(self._address.hostname or "", self._address.port, timeout=self._timeout_s)

@@ -1,0 +1,75 @@
+"""The Prometheus instruments of one process, made from ``catalog``.
+
+Owns the registry and its instruments. Knows nothing of spans, threads or HTTP.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics import MetricWrapperBase
+
+from service.telemetry import catalog
+
+
+class Instruments:
+    """One attribute an instrument; ``labels(...)`` takes label values in the order of the catalogue."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.http_server_duration = self._histogram(catalog.HTTP_SERVER_DURATION)
+        self.http_server_active = self._gauge(catalog.HTTP_SERVER_ACTIVE)
+        self.http_client_duration = self._histogram(catalog.HTTP_CLIENT_DURATION)
+        self.db_operation_duration = self._histogram(catalog.DB_OPERATION_DURATION)
+        self.db_connections = self._gauge(catalog.DB_CONNECTIONS)
+        self.db_connections_max = self._gauge(catalog.DB_CONNECTIONS_MAX)
+        self.db_wait = self._histogram(catalog.DB_WAIT)
+        self.db_timeouts = self._counter(catalog.DB_TIMEOUTS)
+        self.cache_requests = self._counter(catalog.CACHE_REQUESTS)
+        self.queue_depth = self._gauge(catalog.QUEUE_DEPTH)
+        self.queue_oldest_age = self._gauge(catalog.QUEUE_AGE)
+        self.process_duration = self._histogram(catalog.PROCESS_DURATION)
+        self.orders_placed = self._counter(catalog.ORDERS_PLACED)
+        self.fulfilment_delay = self._histogram(catalog.FULFILMENT_DELAY)
+        self.loop_lag = self._histogram(catalog.LOOP_LAG)
+        self.gc_pause = self._histogram(catalog.GC_PAUSE)
+        self.build_info = self._gauge(catalog.BUILD_INFO)
+        self.fault_active = self._gauge(catalog.FAULT_ACTIVE)
+        self.produced = self._counter(catalog.TELEMETRY_PRODUCED)
+        self.exported = self._counter(catalog.TELEMETRY_EXPORTED)
+        self.dropped = self._counter(catalog.TELEMETRY_DROPPED)
+        self.overflow = self._counter(catalog.TELEMETRY_OVERFLOW)
+
+    def _histogram(self, metric: catalog.Metric) -> Histogram:
+        return self._made(Histogram, metric, buckets=metric.buckets)
+
+    def _gauge(self, metric: catalog.Metric) -> Gauge:
+        return self._made(Gauge, metric)
+
+    def _counter(self, metric: catalog.Metric) -> Counter:
+        return self._made(Counter, metric)
+
+    def _made(self, kind: type[Any], metric: catalog.Metric, **more: Any) -> Any:
+        instrument: MetricWrapperBase = kind(metric.name, metric.help, metric.labels, registry=self.registry, **more)
+        return instrument
+
+
+class ExemplarPicker:
+    """Chooses which observations of one round become exemplars: the first in each bucket of each histogram child.
+
+    One a bucket and round keeps the choice fair to slow requests at no cost to fast ones: a busy bucket does not
+    pay for an exemplar that the next observation would overwrite.
+    """
+
+    def __init__(self) -> None:
+        self._taken: set[tuple[int, int]] = set()
+
+    def wants(self, child: Any, edges: tuple[float, ...], seconds: float) -> bool:
+        """Whether this observation is to carry its exemplar; answers yes once a bucket."""
+        key = (id(child), bisect_left(edges, seconds))
+        if key in self._taken:
+            return False
+        self._taken.add(key)
+        return True

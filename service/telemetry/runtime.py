@@ -1,0 +1,90 @@
+"""Signals of the process itself: event-loop lag, garbage collections, memory, build.
+
+Owns the probes that produce them. Knows nothing of requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
+
+from service.telemetry.instruments import Instruments
+
+LAG_INTERVAL_S = 0.1
+QUEUE_INTERVAL_S = 1.0
+
+
+class QueueStats(Protocol):
+    """What a queue tells of itself: jobs that wait, and the age of the oldest in seconds (0 when none waits)."""
+
+    @property
+    def depth(self) -> int: ...
+
+    @property
+    def oldest_age_s(self) -> float: ...
+
+
+def observe_process(instruments: Instruments, service_name: str, version: str, revision: str) -> None:
+    """Register the collectors of memory, CPU, descriptors and collections, and say what is running."""
+    ProcessCollector(registry=instruments.registry)
+    PlatformCollector(registry=instruments.registry)
+    GCCollector(registry=instruments.registry)
+    instruments.build_info.labels(service_name, version, revision).set(1)
+
+
+class GarbagePauses:
+    """Times each collection through ``gc.callbacks``."""
+
+    def __init__(self, instruments: Instruments) -> None:
+        self._children = [instruments.gc_pause.labels(str(generation)) for generation in range(3)]
+        self._started = 0.0
+
+    def start(self) -> None:
+        gc.callbacks.append(self._callback)
+
+    def stop(self) -> None:
+        if self._callback in gc.callbacks:
+            gc.callbacks.remove(self._callback)
+
+    def _callback(self, phase: str, info: dict[str, Any]) -> None:
+        if phase == "start":
+            self._started = time.perf_counter()
+        else:
+            self._children[info["generation"]].observe(time.perf_counter() - self._started)
+
+
+async def observe_loop_lag(instruments: Instruments) -> None:
+    """Measure for ever how late the loop runs a timer."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + LAG_INTERVAL_S
+        await asyncio.sleep(LAG_INTERVAL_S)
+        instruments.loop_lag.observe(max(0.0, loop.time() - due))
+
+
+async def observe_queue(
+    instruments: Instruments,
+    name: str,
+    stats: Callable[[], Awaitable[QueueStats]],
+    problem: Callable[[Exception], None],
+) -> None:
+    """Read a queue's depth and oldest age for ever; a failing read is told once a streak and changes no gauge."""
+    depth = instruments.queue_depth.labels(name)
+    age = instruments.queue_oldest_age.labels(name)
+    failing = False
+    while True:
+        try:
+            seen = await stats()
+            depth.set(seen.depth)
+            age.set(seen.oldest_age_s)
+            failing = False
+        except Exception as error:
+            if not failing:
+                problem(error)
+            failing = True
+        await asyncio.sleep(QUEUE_INTERVAL_S)

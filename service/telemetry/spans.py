@@ -1,0 +1,328 @@
+"""Spans that cost almost nothing while a request runs, behind the OpenTelemetry API.
+
+A span here is one object with two clock reads; ids are drawn when somebody asks for them or when it is sent, and
+everything else (attributes of the route, metrics, log line, bytes) is made later by ``pipeline``. It lives in the
+API's own context variable, so ``trace.get_current_span()`` and any third-party instrumentation see it.
+
+Owns span objects, ids and the tracer provider. Knows nothing of routes, metrics or the wire.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from opentelemetry import context as context_api
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace.propagation import _SPAN_KEY  # the API has no public name for it
+from opentelemetry.util.types import Attributes, AttributeValue
+
+from service.telemetry.redact import redact_text
+
+# Limits of the OpenTelemetry specification (OTEL_SPAN_*_COUNT_LIMIT defaults).
+MAX_ATTRIBUTES = 128
+MAX_EVENTS = 128
+MAX_LINKS = 128
+
+now_ns = time.perf_counter_ns
+_SAMPLED = TraceFlags(TraceFlags.SAMPLED)
+
+_random = random.SystemRandom()
+_ids = random.Random(_random.getrandbits(128))
+os.register_at_fork(after_in_child=lambda: _ids.seed(_random.getrandbits(128)))
+
+
+def current_context_variable() -> Any | None:
+    """The context variable in which the OpenTelemetry API keeps its context, or None where it is kept elsewhere."""
+    return getattr(context_api._RUNTIME_CONTEXT, "_current_context", None)
+
+
+class Span(trace.Span):
+    """One operation. Times are ``perf_counter_ns``; ``pipeline`` turns them into wall-clock time.
+
+    ``parent`` is the parent span of this process, the remote ``SpanContext``, or None for a root.
+    """
+
+    __slots__ = (
+        "_context",
+        "_sink",
+        "_span_id",
+        "_trace_id",
+        "attributes",
+        "dropped_attributes",
+        "dropped_events",
+        "end_ns",
+        "error_type",
+        "events",
+        "kind",
+        "links",
+        "name",
+        "parent",
+        "start_ns",
+        "status_code",
+        "status_message",
+    )
+
+    def __init__(self, name: str, kind: SpanKind, parent: Parent, sink: Callable[[Span], None]) -> None:
+        self.name = name
+        self.kind = kind
+        self.parent = parent
+        self.attributes: dict[str, Any] | None = None
+        self.events: list[tuple[str, int, Mapping[str, Any] | None]] | None = None
+        self.links: list[Link] | None = None
+        self.dropped_attributes = 0
+        self.dropped_events = 0
+        self.status_code = StatusCode.UNSET
+        self.status_message: str | None = None
+        self.error_type: str | None = None
+        self.end_ns = 0
+        self._context: SpanContext | None = None
+        self._trace_id = 0
+        self._span_id = 0
+        self._sink = sink
+        self.start_ns = now_ns()
+
+    # ids
+
+    def inherited_parent(self) -> Parent:
+        """The parent as far as ids go; a server span looks for it in its request only now."""
+        return self.parent
+
+    def ids(self) -> tuple[int, int]:
+        """``(trace_id, span_id)``, drawn on first use."""
+        if not self._span_id:
+            parent = self.inherited_parent()
+            if parent is None:
+                self._trace_id = _ids.getrandbits(128) or 1
+            elif isinstance(parent, Span):
+                self._trace_id = parent.ids()[0]
+            else:
+                self._trace_id = parent.trace_id
+            self._span_id = _ids.getrandbits(64) or 1
+        return self._trace_id, self._span_id
+
+    def parent_span_id(self) -> int:
+        """Id of the parent span, 0 for a root."""
+        parent = self.parent
+        if parent is None:
+            return 0
+        return parent.ids()[1] if isinstance(parent, Span) else parent.span_id
+
+    def traceparent(self) -> str:
+        """This span as a W3C ``traceparent`` header value."""
+        return f"00-{self.ids()[0]:032x}-{self._span_id:016x}-01"
+
+    def get_span_context(self) -> SpanContext:
+        if self._context is None:
+            trace_id, span_id = self.ids()
+            parent = self.parent
+            state = None if parent is None or isinstance(parent, Span) else parent.trace_state
+            self._context = SpanContext(trace_id, span_id, is_remote=False, trace_flags=_SAMPLED, trace_state=state)
+        return self._context
+
+    # what is recorded
+
+    def is_recording(self) -> bool:
+        return not self.end_ns
+
+    def set_attribute(self, key: str, value: AttributeValue) -> None:
+        if self.end_ns or not isinstance(key, str) or not key:
+            return
+        attributes = self.attributes
+        if attributes is None:
+            attributes = self.attributes = {}
+        if key not in attributes and len(attributes) >= MAX_ATTRIBUTES:
+            self.dropped_attributes += 1
+            return
+        attributes[key] = redact_text(value) if type(value) is str else value
+
+    def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
+        for key, value in attributes.items():
+            self.set_attribute(key, value)
+
+    def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
+        if self.end_ns:
+            return
+        if self.events is None:
+            self.events = []
+        if len(self.events) >= MAX_EVENTS:
+            self.dropped_events += 1
+            return
+        at = now_ns() if timestamp is None else timestamp - wall_clock_offset()
+        clean = {k: redact_text(v) if type(v) is str else v for k, v in attributes.items()} if attributes else None
+        self.events.append((name, at, clean))
+
+    def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
+        if self.end_ns or context is None:
+            return
+        if self.links is None:
+            self.links = []
+        if len(self.links) < MAX_LINKS:
+            self.links.append(Link(context, attributes))
+
+    def update_name(self, name: str) -> None:
+        if not self.end_ns:
+            self.name = name
+
+    def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
+        if self.end_ns or self.status_code is StatusCode.OK:  # OK is final, says the specification
+            return
+        if isinstance(status, Status):
+            code, description = status.status_code, status.description
+        else:
+            code = status
+        if code is StatusCode.UNSET:
+            return
+        self.status_code = code
+        self.status_message = redact_text(description) if description and code is StatusCode.ERROR else None
+
+    def record_exception(
+        self,
+        exception: BaseException,
+        attributes: Attributes = None,
+        timestamp: int | None = None,
+        escaped: bool = False,
+    ) -> None:
+        name = exception_name(exception)
+        stack = "".join(traceback.format_exception(type(exception), exception, exception.__traceback__, limit=-20))
+        fields: dict[str, AttributeValue] = {
+            "exception.type": name,
+            "exception.message": str(exception),
+            "exception.stacktrace": stack,
+        }
+        if attributes:
+            fields.update(attributes)
+        self.add_event("exception", fields, timestamp)
+
+    def fail(self, exception: BaseException) -> None:
+        """Mark the span as failed by ``exception``, which is left to travel on."""
+        self.error_type = exception_name(exception)
+        self.record_exception(exception)
+        self.set_status(StatusCode.ERROR, str(exception))
+
+    def end(self, end_time: int | None = None) -> None:
+        if self.end_ns:
+            return
+        self.end_ns = now_ns() if end_time is None else end_time - wall_clock_offset()
+        self._sink(self)
+
+
+Parent = Span | SpanContext | None
+
+
+def wall_clock_offset() -> int:
+    """What to add to ``perf_counter_ns`` to get nanoseconds since the epoch, as of now."""
+    return time.time_ns() - time.perf_counter_ns()
+
+
+def exception_name(exception: BaseException) -> str:
+    """Qualified name of the exception's class, as ``error.type`` and ``exception.type`` want it."""
+    kind = type(exception)
+    return (
+        kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+    )
+
+
+def current_span() -> Parent:
+    """Parent for a new span: the current one of this process, a remote one, or None."""
+    return parent_of(context_api.get_current())
+
+
+def parent_of(context: Context) -> Parent:
+    """The span in ``context`` as a parent."""
+    span = context.get(_SPAN_KEY)
+    if span is None:
+        return None
+    if isinstance(span, Span):
+        return span
+    if isinstance(span, trace.Span):
+        remote = span.get_span_context()
+        return remote if remote.is_valid else None
+    return None
+
+
+def context_with(span: Span) -> Context:
+    """The current context with ``span`` as its current span; everything else in it (baggage) stays."""
+    current = context_api.get_current()
+    return Context({**current, _SPAN_KEY: span}) if current else Context({_SPAN_KEY: span})
+
+
+class Active:
+    """``with Active(span):`` makes the span current, fails it when an exception passes, ends it. Yields the span."""
+
+    __slots__ = ("span", "token")
+
+    def __init__(self, span: Span) -> None:
+        self.span = span
+
+    def __enter__(self) -> Span:
+        self.token = context_api.attach(context_with(self.span))
+        return self.span
+
+    def __exit__(self, kind: type[BaseException] | None, exception: BaseException | None, stack: object) -> None:
+        context_api.detach(self.token)
+        if exception is not None and isinstance(exception, Exception):
+            self.span.fail(exception)
+        self.span.end()
+
+
+class Tracer(trace.Tracer):
+    """The OpenTelemetry tracer over ``Span``."""
+
+    def __init__(self, sink: Callable[[Span], None]) -> None:
+        self._sink = sink
+
+    def start_span(
+        self,
+        name: str,
+        context: Context | None = None,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        start_time: int | None = None,
+        record_exception: bool = True,
+        set_status_on_exception: bool = True,
+    ) -> Span:
+        parent = parent_of(context if context is not None else context_api.get_current())
+        span = Span(name, kind, parent, self._sink)
+        if start_time is not None:
+            span.start_ns = start_time - wall_clock_offset()
+        if attributes:
+            span.set_attributes(attributes)
+        for link in links or ():
+            span.add_link(link.context, link.attributes)
+        return span
+
+    @contextmanager
+    def start_as_current_span(  # type: ignore[override]
+        self,
+        name: str,
+        context: Context | None = None,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        start_time: int | None = None,
+        record_exception: bool = True,
+        set_status_on_exception: bool = True,
+        end_on_exit: bool = True,
+    ) -> Iterator[trace.Span]:
+        span = self.start_span(name, context, kind, attributes, links, start_time)
+        with trace.use_span(span, end_on_exit, record_exception, set_status_on_exception) as current:
+            yield current
+
+
+class TracerProvider(trace.TracerProvider):
+    """Hands out tracers that feed one sink. The instrumentation scope is not kept: all spans are the service's."""
+
+    def __init__(self, sink: Callable[[Span], None]) -> None:
+        self._tracer = Tracer(sink)
+
+    def get_tracer(self, *args: Any, **kwargs: Any) -> Tracer:
+        return self._tracer

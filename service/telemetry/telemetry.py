@@ -1,0 +1,206 @@
+"""Puts the parts of the door together for one process and gives it its life: build, start, flush, stop.
+
+Owns wiring and order of shutdown. Each part's own module owns what it does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from prometheus_client.exposition import choose_encoder
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.telemetry import runtime
+from service.telemetry.calls import instrument_http_client, instrument_redis
+from service.telemetry.export import SpanExporter
+from service.telemetry.instruments import Instruments
+from service.telemetry.lines import JsonFormatter, LineHandler, LineWriter
+from service.telemetry.middleware import App, TelemetryMiddleware
+from service.telemetry.pipeline import Pipeline
+from service.telemetry.spans import Span, TracerProvider
+from service.telemetry.sql import instrument_engine
+
+_current: Telemetry | None = None
+_current_lock = threading.Lock()
+
+
+class Telemetry:
+    """Telemetry of one process. ``sink`` takes finished spans; ``instruments`` are its metrics."""
+
+    def __init__(
+        self,
+        *,
+        service_name: str,
+        service_version: str,
+        instance_id: str,
+        environment: str,
+        otlp_url: str | None,
+        revision: str = "unknown",
+        line_fd: int = 1,
+    ) -> None:
+        self.instruments = Instruments()
+        resource = Resource.create(
+            {
+                "service.name": service_name,
+                "service.namespace": "signalbox",
+                "service.version": service_version,
+                "service.instance.id": instance_id,
+                "deployment.environment.name": environment,
+            }
+        ).attributes
+        identity = {key: str(value) for key, value in resource.items() if not key.startswith("telemetry.")}
+        self.exporter = SpanExporter(otlp_url, dict(resource), self.instruments)
+        self.writer = LineWriter(self.instruments, line_fd)
+        self.pipeline = Pipeline(identity, self.instruments, self.exporter, self.writer)
+        self.sink: Callable[[Span], None] = self.pipeline.accept
+        self._handler = LineHandler(self.writer, JsonFormatter(identity))
+        self._garbage = runtime.GarbagePauses(self.instruments)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._queues: list[tuple[str, Callable[[], Awaitable[runtime.QueueStats]]]] = []
+        runtime.observe_process(self.instruments, service_name, service_version, revision)
+
+    # what is observed
+
+    def instrument_app(self, app: Starlette) -> None:
+        """Trace, measure and log every request of ``app`` and serve ``/metrics``. Call it when all routes are there.
+
+        Metric series of the routes exist from now on, at zero, so that a first error is seen as an increase.
+        """
+        self.pipeline.observe_app(app)
+        for method, template in route_templates(app):
+            self.pipeline.request_shape(method, template, 200, "good")
+            self.pipeline.request_shape(method, template, 500, "bad")
+        app.add_route("/metrics", self._metrics, include_in_schema=False)
+        build = app.build_middleware_stack
+
+        def build_with_telemetry() -> App:
+            middleware = TelemetryMiddleware(build(), self.sink)
+            self.instruments.http_server_active.set_function(lambda: middleware.active)
+            return middleware
+
+        app.build_middleware_stack = build_with_telemetry  # type: ignore[method-assign]
+
+    def instrument_engine(self, engine: AsyncEngine, pool_name: str) -> None:
+        """Record the statements and the pool of ``engine``."""
+        instrument_engine(engine, pool_name, self.instruments, self.sink)
+
+    def instrument_http_client(self, client: httpx.AsyncClient) -> None:
+        """Record the requests of ``client``; the callee continues the trace."""
+        instrument_http_client(client, self.instruments, self.sink)
+
+    def instrument_redis(self, client: Redis) -> None:
+        """Record the commands of ``client``."""
+        instrument_redis(client, self.instruments, self.sink)
+
+    def observe_queue(self, name: str, stats: Callable[[], Awaitable[runtime.QueueStats]]) -> None:
+        """Export depth and oldest age of a queue, read once a second while the process runs."""
+        self._queues.append((name, stats))
+
+    # life
+
+    def start(self) -> None:
+        """Begin: threads, JSON logging on the root logger, probes. Needs the running event loop."""
+        trace.set_tracer_provider(TracerProvider(self.sink))
+        self.writer.start()
+        self.exporter.start()
+        self.pipeline.start()
+        self._garbage.start()
+        self.take_over_logging()
+        loop = asyncio.get_running_loop()
+        self._tasks.append(loop.create_task(runtime.observe_loop_lag(self.instruments)))
+        for name, stats in self._queues:
+            self._tasks.append(
+                loop.create_task(runtime.observe_queue(self.instruments, name, stats, self._queue_problem))
+            )
+
+    async def shutdown(self, timeout_s: float = 3.0) -> None:
+        """Flush what is there and stop, within ``timeout_s`` however the backends behave."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self.stop, timeout_s)
+
+    def stop(self, timeout_s: float = 3.0) -> None:
+        """``shutdown`` for a process without a loop."""
+        deadline = time.monotonic() + timeout_s
+        self._garbage.stop()
+        self.pipeline.stop()
+        self.exporter.stop(max(0.0, deadline - time.monotonic()) * 0.7)
+        self.writer.stop(max(0.0, deadline - time.monotonic()))
+
+    def take_over_logging(self) -> None:
+        """Send every log record of the process through the line writer, as JSON."""
+        root = logging.getLogger()
+        root.handlers[:] = [self._handler]
+        root.setLevel(logging.INFO)
+        for noisy in ("httpx", "httpcore", "asyncio"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+        for name in ("uvicorn", "uvicorn.error"):
+            logging.getLogger(name).handlers.clear()
+            logging.getLogger(name).propagate = True
+        # The middleware logs what escapes the application, with its trace; uvicorn's line knows none.
+        logging.getLogger("uvicorn.error").addFilter(_without_asgi_exception)
+
+    def _queue_problem(self, error: Exception) -> None:
+        logging.getLogger("service.telemetry").warning("queue cannot be read: %s", type(error).__qualname__)
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """``(body, content type)`` of a scrape; exemplars go out in OpenMetrics only, so Prometheus asks for it."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.instruments.registry), content_type
+
+    async def _metrics(self, request: Request) -> Response:
+        body, content_type = self.exposition(request.headers.get("accept", ""))
+        return Response(body, media_type=None, headers={"content-type": content_type})
+
+
+def _without_asgi_exception(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("Exception in ASGI application")
+
+
+def route_templates(app: Starlette) -> list[tuple[str, str]]:
+    """``(method, template)`` of every route of ``app`` that has methods, included routers and all."""
+    found: list[tuple[str, str]] = []
+    for route in app.routes:
+        contexts = getattr(route, "effective_route_contexts", None)
+        for known in contexts() if callable(contexts) else (route,):
+            path = getattr(known, "path", None)
+            methods = getattr(known, "methods", None) or ()
+            found.extend((method, path) for method in sorted(methods) if path and method != "HEAD")
+    return found
+
+
+def build_telemetry(**identity: Any) -> Telemetry:
+    """Make the telemetry of this process; call it after fork. Arguments are those of ``Telemetry``."""
+    global _current
+    with _current_lock:
+        _current = Telemetry(**identity)
+    return _current
+
+
+def current() -> Telemetry:
+    """The telemetry of this process; until one is built, a real one in memory that exports nothing."""
+    global _current
+    if _current is None:
+        with _current_lock:
+            if _current is None:
+                _current = Telemetry(
+                    service_name="unnamed",
+                    service_version="0",
+                    instance_id="unnamed",
+                    environment="development",
+                    otlp_url=None,
+                )
+    return _current
