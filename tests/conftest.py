@@ -1,0 +1,81 @@
+"""The running stack as a fixture, and the rule on missing backends: a loud skip here, a failure under CI."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+STATE = Path(os.environ.get("SIGNALBOX_STATE", ROOT / ".signalbox"))
+CLOCK = 20.0  # rule windows a twentieth of their length: a page in seconds
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack that is ready. ``urls`` by component name; ``signalbox`` runs the command as a user would."""
+
+    urls: dict[str, str]
+    state_dir: Path
+    clock: float
+
+    def signalbox(self, *arguments: str, timeout_s: float = 180) -> subprocess.CompletedProcess[str]:
+        return signalbox(*arguments, timeout_s=timeout_s)
+
+    def status(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.signalbox("status", "--json").stdout)
+        return document
+
+    def component(self, name: str) -> dict[str, Any]:
+        return next(part for part in self.status()["components"] if part["name"] == name)
+
+
+def signalbox(*arguments: str, timeout_s: float = 180) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "stack", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """The stack at the tests' clock. One that is up already is used and left as it was found."""
+    before = read_state()
+    up = signalbox("up", "--clock", str(CLOCK), timeout_s=2700)
+    if up.returncode != 0:
+        missing_backend(f"the stack did not come up:\n{up.stderr[-4000:]}")
+    state = read_state()
+    assert state is not None, f"no state document in {STATE}"
+    urls = {name: url for name, url in state["urls"].items() if url}
+    yield Stack(urls, STATE, state["clock"])
+    if before is None:
+        signalbox("down")
+    elif before["clock"] != state["clock"]:
+        signalbox("up", "--clock", str(before["clock"]))
+
+
+def read_state() -> dict[str, Any] | None:
+    """State document of a stack that is running, None when none is."""
+    status = signalbox("status", "--json")
+    if status.returncode != 0:
+        return None
+    document: dict[str, Any] = json.loads((STATE / "run" / "state.json").read_text())
+    return document
+
+
+def missing_backend(reason: str) -> None:
+    """Skip loudly; under CI nothing may be missing."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
