@@ -60,7 +60,7 @@ def carrier() -> dict[str, str]:
 
 def consumer_span(name: str, headers: Mapping[str, str], *, attributes: Mapping[str, Any] | None = None) -> Active:
     """The work on one delivery of a job: continues the trace that enqueued it, or starts one."""
-    parent = parse_traceparent(headers.get("traceparent", ""))
+    parent = parse_traceparent(headers.get("traceparent", "").encode("latin-1", "replace"))
     made = Span(name, SpanKind.CONSUMER, parent, current().sink)
     if attributes:
         made.set_attributes(attributes)

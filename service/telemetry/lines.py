@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections import deque
+from functools import lru_cache
 from typing import Any
 
 from opentelemetry import trace
@@ -145,7 +146,12 @@ class LineHandler(logging.Handler):
                 sys.stderr.write(f"log line lost: {record.name}\n")
 
 
+@lru_cache(maxsize=4)
+def _second(unix_s: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(unix_s))
+
+
 def timestamp(unix_ns: int) -> str:
     """RFC 3339 in UTC with microseconds."""
     seconds, rest = divmod(unix_ns, 1_000_000_000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest // 1000:06d}Z"
+    return f"{_second(seconds)}.{rest // 1000:06d}Z"

@@ -171,12 +171,14 @@ def _without_asgi_exception(record: logging.LogRecord) -> bool:
 
 
 def route_templates(app: Starlette) -> list[tuple[str, str]]:
-    """``(method, template)`` of every route of ``app`` that has methods, included routers and all."""
+    """``(method, template)`` of every public route of ``app``, included routers and all."""
     found: list[tuple[str, str]] = []
     for route in app.routes:
         contexts = getattr(route, "effective_route_contexts", None)
         for known in contexts() if callable(contexts) else (route,):
             path = getattr(known, "path", None)
+            if not getattr(known, "include_in_schema", True):
+                continue
             methods = getattr(known, "methods", None) or ()
             found.extend((method, path) for method in sorted(methods) if path and method != "HEAD")
     return found

@@ -40,11 +40,11 @@ def exemplar_trace(backends: Backends) -> dict[str, Any]:
     return eventually(whole, f"trace {trace_id} with all four services", within_s=20)
 
 
-def test_the_trace_spans_gateway_api_payments_and_the_worker(backends: Backends, exemplar_trace: dict[str, Any]) -> None:
+def test_the_trace_spans_gateway_api_payments_and_the_worker(
+    backends: Backends, exemplar_trace: dict[str, Any]
+) -> None:
     by_id = {span["spanID"]: span for span in exemplar_trace["spans"]}
-    service = {
-        span["spanID"]: exemplar_trace["processes"][span["processID"]]["serviceName"] for span in by_id.values()
-    }
+    service = {span["spanID"]: exemplar_trace["processes"][span["processID"]]["serviceName"] for span in by_id.values()}
 
     def ancestors(span_id: str) -> list[str]:
         path = [service[span_id]]
@@ -54,7 +54,11 @@ def test_the_trace_spans_gateway_api_payments_and_the_worker(backends: Backends,
         return path
 
     for name, chain in (("payments", ["payments", "api", "gateway"]), ("worker", ["worker", "api", "gateway"])):
-        entry = next(span for span in backends.spans(exemplar_trace, name) if span["attributes"]["span.kind"] in ("server", "consumer"))
+        entry = next(
+            span
+            for span in backends.spans(exemplar_trace, name)
+            if span["attributes"]["span.kind"] in ("server", "consumer")
+        )
         path = ancestors(entry["spanID"])
         assert [p for i, p in enumerate(path) if i == 0 or path[i - 1] != p] == chain
 
@@ -74,22 +78,23 @@ def test_a_cached_read_has_its_cache_span(backends: Backends, user: httpx.Client
     trace_id = user.get("/v1/products/321").headers["x-trace-id"]
     trace = eventually(lambda: backends.trace(trace_id), f"trace {trace_id}")
     eventually(
-        lambda: [s for s in backends.spans(backends.trace(trace_id) or trace, "api") if s["attributes"].get("db.system.name") == "redis"],
+        lambda: [
+            s
+            for s in backends.spans(backends.trace(trace_id) or trace, "api")
+            if s["attributes"].get("db.system.name") == "redis"
+        ],
         "a cache span",
     )
 
 
 def test_its_logs_are_found_by_trace_id_and_lead_back(backends: Backends, exemplar_trace: dict[str, Any]) -> None:
     trace_id = exemplar_trace["traceID"]
-    lines = eventually(
-        lambda: (
-            found
-            if {"api", "payments", "worker"}
-            <= {line["service_name"] for line in (found := backends.logs(f'{{service_namespace="signalbox"}} | trace_id="{trace_id}"'))}
-            else None
-        ),
-        f"log lines of {trace_id} from every service",
-    )
+
+    def from_every_service() -> list[dict[str, str]] | None:
+        found = backends.logs(f'{{service_namespace="signalbox"}} | trace_id="{trace_id}"')
+        return found if {"api", "payments", "worker"} <= {line["service_name"] for line in found} else None
+
+    lines = eventually(from_every_service, f"log lines of {trace_id} from every service")
     back = backends.trace(lines[0]["trace_id"])
     assert back is not None
     span_ids = {span["spanID"] for span in back["spans"]}
@@ -107,7 +112,9 @@ def test_an_exception_handlers_log_carries_the_trace(backends: Backends, user: h
     assert answer.status_code == 503
     assert answer.json()["trace_id"] == answer.headers["x-trace-id"]
     eventually(
-        lambda: backends.logs(f'{{service_name="api"}} | trace_id="{answer.headers["x-trace-id"]}" | severity_text=~"WARN.*|ERROR"'),
+        lambda: backends.logs(
+            f'{{service_name="api"}} | trace_id="{answer.headers["x-trace-id"]}" | severity_text=~"WARN.*|ERROR"'
+        ),
         "the handler's log line",
     )
     trace = eventually(lambda: backends.trace(answer.headers["x-trace-id"]), "the failed order's trace")

@@ -1,0 +1,200 @@
+"""The composition root: builds each process's application out of its parts. It alone sees all of them.
+
+Nothing is built at import; everything is built once a process, from its settings. Connections are opened when they
+are first needed; threads and tasks are started, and everything is closed again, by the application's lifespan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, FastAPI
+
+from service import faults as fault
+from service import health, telemetry
+from service.catalog import http as catalog_http
+from service.catalog.model import Product
+from service.catalog.repository import PRODUCT_TTL_S, SqlProductRepository
+from service.data.cache import Cache, build_cache_client
+from service.data.engines import Databases, build_engine
+from service.data.queue import Consumer, forget_history, observe_queue
+from service.errors import install_error_handlers
+from service.orders import http as orders_http
+from service.orders.payments_client import HttpPayments, build_payments_client
+from service.orders.repository import FULFIL_QUEUE, SqlOrderRepository
+from service.orders.workflow import RESERVATION_TTL_S, fulfil_order
+from service.payments import http as payments_http
+from service.payments.repository import SqlChargeRepository
+from service.settings import Settings
+from service.telemetry import Telemetry
+from service.users import http as users_http
+from service.users.repository import SqlUserRepository
+from service.worker import Chore, Worker
+
+# FastAPI records telemetry of its own unless told not to; the door does that here, for a tenth of the price.
+_NO_TELEMETRY_OF_ITS_OWN: Any = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
+
+TELEMETRY_FLUSH_S = 3.0
+# A reservation may live half as long again as it must.
+RELEASE_INTERVAL_S = RESERVATION_TTL_S / 2
+HISTORY_TO_KEEP = timedelta(days=1)
+FORGET_INTERVAL_S = 600.0
+
+Close = Callable[[], Awaitable[object]]
+
+
+def build_api_app(settings: Settings) -> FastAPI:
+    """Users, the catalogue and orders. ``app.state.health`` is what the server drains by."""
+    tel = _build_telemetry(settings)
+    databases = _build_databases(settings, tel, with_replica=True)
+    valkey = build_cache_client(settings.valkey_url, pool_size=settings.pool_size)
+    tel.instrument_redis(valkey)
+    payments = build_payments_client(settings.payments_url, pool_size=settings.pool_size)
+    tel.instrument_http_client(payments)
+
+    state = health.Health()
+    state.register("postgres", databases.ping_primary)
+    faults = fault.Faults(fault.API_FAULTS, allowed=settings.faults_allowed, seed=settings.fault_seed)
+    products = SqlProductRepository(databases, Cache(valkey, "products", Product, ttl_s=PRODUCT_TTL_S))
+    routers = [
+        users_http.build_router(SqlUserRepository(databases)),
+        catalog_http.build_router(products),
+        orders_http.build_router(SqlOrderRepository(databases), HttpPayments(payments)),
+    ]
+    return _assemble(
+        "signalbox api",
+        settings,
+        tel,
+        state,
+        faults,
+        routers=routers,
+        disturb=faults.disturb_response,
+        closing=[payments.aclose, valkey.aclose, databases.dispose],
+    )
+
+
+def build_payments_app(settings: Settings) -> FastAPI:
+    """Charges. ``app.state.health`` is what the server drains by."""
+    tel = _build_telemetry(settings)
+    databases = _build_databases(settings, tel)
+    state = health.Health()
+    state.register("postgres", databases.ping_primary)
+    faults = fault.Faults(fault.PAYMENTS_FAULTS, allowed=settings.faults_allowed, seed=settings.fault_seed)
+    return _assemble(
+        "signalbox payments",
+        settings,
+        tel,
+        state,
+        faults,
+        routers=[payments_http.build_router(SqlChargeRepository(databases))],
+        disturb=faults.disturb_charge,
+        closing=[databases.dispose],
+    )
+
+
+def build_worker_app(settings: Settings) -> FastAPI:
+    """The worker, and around it the probes, metrics and faults over HTTP. ``app.state.health`` is its state."""
+    tel = _build_telemetry(settings)
+    databases = _build_databases(settings, tel)
+    faults = fault.Faults(fault.WORKER_FAULTS, allowed=settings.faults_allowed, seed=settings.fault_seed)
+    orders = SqlOrderRepository(databases)
+
+    async def fulfil(payload: str, headers: Mapping[str, str]) -> None:
+        await faults.disturb_job(headers.get(fault.SCOPE_HEADER))
+        await fulfil_order(orders, UUID(payload))
+
+    worker = Worker(
+        lambda: Consumer(
+            settings.database_url, FULFIL_QUEUE, fulfil, application_name=f"signalbox/{settings.instance_id}/queue"
+        ),
+        chores=[
+            Chore("giving stock back", RELEASE_INTERVAL_S, lambda: orders.release_expired(RESERVATION_TTL_S)),
+            Chore("forgetting jobs", FORGET_INTERVAL_S, lambda: forget_history(databases, HISTORY_TO_KEEP)),
+        ],
+    )
+    tel.observe_queue(FULFIL_QUEUE, lambda: observe_queue(databases, FULFIL_QUEUE))
+    state = health.Health()
+    state.register("queue", worker.ping)
+    state.on_drain(worker.stop_fetching)
+    return _assemble(
+        "signalbox worker",
+        settings,
+        tel,
+        state,
+        faults,
+        opening=[worker.start],
+        closing=[worker.finish, databases.dispose],
+    )
+
+
+def _build_telemetry(settings: Settings) -> Telemetry:
+    return telemetry.build_telemetry(
+        service_name=settings.service_name,
+        service_version=settings.version,
+        instance_id=settings.instance_id,
+        environment=settings.environment,
+        otlp_url=settings.otlp_url or None,
+        revision=settings.revision,
+    )
+
+
+def _build_databases(settings: Settings, tel: Telemetry, *, with_replica: bool = False) -> Databases:
+    name = f"signalbox/{settings.instance_id}"
+    primary = build_engine(settings.database_url, pool_size=settings.pool_size, application_name=name)
+    tel.instrument_engine(primary, pool_name="primary")
+    if not (with_replica and settings.replica_url):
+        return Databases(primary)
+    replica = build_engine(settings.replica_url, pool_size=settings.pool_size, application_name=name)
+    tel.instrument_engine(replica, pool_name="replica")
+    return Databases(primary, replica)
+
+
+def _assemble(
+    title: str,
+    settings: Settings,
+    tel: Telemetry,
+    state: health.Health,
+    faults: fault.Faults,
+    *,
+    routers: Sequence[APIRouter] = (),
+    disturb: Callable[..., Awaitable[None]] | None = None,
+    opening: Sequence[Callable[[], None]] = (),
+    closing: Sequence[Close],
+) -> FastAPI:
+    """What every process has in common. ``disturb`` is asked before each public route, where faults are allowed."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        tel.start()
+        for open_part in opening:
+            open_part()
+        state.started = True
+        try:
+            yield
+        finally:
+            for close in closing:
+                await close()
+            await tel.shutdown(TELEMETRY_FLUSH_S)
+
+    app = FastAPI(
+        title=title,
+        version=settings.version,
+        docs_url="/docs" if settings.environment == "development" else None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        telemetry=_NO_TELEMETRY_OF_ITS_OWN,
+    )
+    app.state.health = state
+    install_error_handlers(app)
+    disturbance = [Depends(disturb)] if disturb is not None and faults.allowed else []
+    for router in routers:
+        app.include_router(router, dependencies=disturbance)
+    app.include_router(health.build_router(state))
+    app.include_router(fault.build_router(faults))
+    tel.instrument_app(app)
+    return app

@@ -1,0 +1,1 @@
+"""What every public route shares at the edge of the service."""

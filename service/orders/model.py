@@ -1,0 +1,96 @@
+"""An order, and what can go wrong with one. Knows nothing of storage, HTTP or payments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from service.errors import Conflict, NotFound, Refused, Unavailable, Unprocessable
+
+
+class OrderStatus(StrEnum):
+    """How far an order has come."""
+
+    PLACED = "placed"
+    FULFILLED = "fulfilled"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A wish: so many of a product."""
+
+    product_id: int
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A line at the price that it was ordered for."""
+
+    product_id: int
+    quantity: int
+    unit_price_cents: int
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order that has been paid for. Times are UTC."""
+
+    id: UUID
+    user_id: int
+    status: OrderStatus
+    items: Sequence[Item]
+    total_cents: int
+    currency: str
+    created_at: datetime
+    fulfilled_at: datetime | None = None
+
+
+def total_cents(items: Sequence[Item]) -> int:
+    """What ``items`` cost together."""
+    return sum(item.quantity * item.unit_price_cents for item in items)
+
+
+class OrderNotFound(NotFound):
+    """No order has this id."""
+
+    kind = "order-not-found"
+
+
+class UnknownUser(Unprocessable):
+    """The order names a user who does not exist."""
+
+    kind = "unknown-user"
+
+
+class UnknownProduct(Unprocessable):
+    """The order names a product that does not exist."""
+
+    kind = "unknown-product"
+
+
+class OutOfStock(Conflict):
+    """There is less of a product than was ordered."""
+
+    kind = "out-of-stock"
+
+
+class PaymentRefused(Refused):
+    """The payment for the order was refused. Nothing was ordered."""
+
+    kind = "payment-refused"
+
+
+class PaymentUnavailable(Unavailable):
+    """Payments did not answer, not in time, or not sensibly. Nothing was ordered."""
+
+    kind = "payment-unavailable"
+
+
+class ReservationExpired(Unavailable):
+    """The payment took so long that the stock was given back meanwhile. Nothing was ordered."""
+
+    kind = "reservation-expired"

@@ -1,0 +1,198 @@
+"""Orders and stock reservations in PostgreSQL. Owns their statements and the order in which rows are locked.
+
+Whoever locks several products locks them by ascending id, so no two transactions can wait for each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ARRAY, BigInteger, Float, Integer, Row, Text, Uuid, bindparam, text
+
+from service.data.engines import Databases
+from service.data.queue import enqueue
+from service.faults import scope_headers
+from service.orders.model import (
+    Item,
+    Line,
+    Order,
+    OrderStatus,
+    OutOfStock,
+    ReservationExpired,
+    UnknownProduct,
+    UnknownUser,
+    total_cents,
+)
+
+FULFIL_QUEUE = "orders.fulfil"
+
+_order_id = bindparam("order_id", type_=Uuid)
+_user_id = bindparam("user_id", type_=BigInteger)
+_product_ids = bindparam("product_ids", type_=ARRAY(BigInteger))
+_quantities = bindparam("quantities", type_=ARRAY(Integer))
+_prices = bindparam("prices", type_=ARRAY(BigInteger))
+_total_cents = bindparam("total_cents", type_=BigInteger)
+_currency = bindparam("currency", type_=Text)
+_older_than_s = bindparam("older_than_s", type_=Float)
+
+# Locked in this order: two orders for the same products queue up instead of waiting for each other.
+_LOCK_PRODUCTS = text(
+    """
+    SELECT id, price_cents, stock, EXISTS (SELECT FROM users WHERE id = :user_id) AS user_exists
+    FROM products WHERE id = ANY(:product_ids) ORDER BY id FOR NO KEY UPDATE
+    """
+).bindparams(_user_id, _product_ids)
+
+_RESERVE = text(
+    """
+    WITH wanted AS (
+        SELECT * FROM unnest(:product_ids, :quantities) AS w (product_id, quantity)
+    ), taken AS (
+        UPDATE products SET stock = stock - quantity FROM wanted WHERE id = product_id
+    )
+    INSERT INTO stock_reservations (order_id, product_id, quantity)
+    SELECT :order_id, product_id, quantity FROM wanted
+    """
+).bindparams(_order_id, _product_ids, _quantities)
+
+# Nothing is inserted unless the whole reservation is still there to be taken.
+_PLACE = text(
+    """
+    WITH taken AS (
+        DELETE FROM stock_reservations WHERE order_id = :order_id RETURNING product_id
+    ), placed AS (
+        INSERT INTO orders (id, user_id, status, total_cents, currency, created_at)
+        SELECT :order_id, :user_id, 'placed', :total_cents, :currency, clock_timestamp()
+        WHERE (SELECT count(*) FROM taken) = cardinality(:product_ids)
+        RETURNING id, created_at
+    ), ordered AS (
+        INSERT INTO order_items (order_id, product_id, quantity, unit_price_cents)
+        SELECT placed.id, item.* FROM placed, unnest(:product_ids, :quantities, :prices) AS item
+    )
+    SELECT created_at FROM placed
+    """
+).bindparams(_order_id, _user_id, _total_cents, _currency, _product_ids, _quantities, _prices)
+
+# Several reservations may hold the same product, so quantities are added up before they are given back.
+_GIVE_BACK = """
+    WITH released AS (
+        DELETE FROM stock_reservations WHERE {which} RETURNING product_id, quantity
+    ), total AS (
+        SELECT product_id, sum(quantity) AS quantity FROM released GROUP BY product_id
+    ), locked AS (
+        SELECT id, quantity FROM products JOIN total ON id = product_id
+        ORDER BY id FOR NO KEY UPDATE OF products
+    )
+    UPDATE products SET stock = stock + locked.quantity FROM locked WHERE products.id = locked.id
+"""
+_RELEASE = text(_GIVE_BACK.format(which="order_id = :order_id")).bindparams(_order_id)
+_RELEASE_EXPIRED = text(
+    _GIVE_BACK.format(which="created_at < now() - make_interval(secs => :older_than_s)")
+).bindparams(_older_than_s)
+
+_FIND = text(
+    """
+    SELECT o.id, o.user_id, o.status, o.total_cents, o.currency, o.created_at, o.fulfilled_at,
+           i.product_id, i.quantity, i.unit_price_cents
+    FROM orders o JOIN order_items i ON i.order_id = o.id
+    WHERE o.id = :order_id ORDER BY i.product_id
+    """
+).bindparams(_order_id)
+
+_FULFIL = text(
+    """
+    UPDATE orders SET status = 'fulfilled', fulfilled_at = clock_timestamp()
+    WHERE id = :order_id AND status = 'placed'
+    RETURNING extract(epoch FROM fulfilled_at - created_at)
+    """
+).bindparams(_order_id)
+
+
+class SqlOrderRepository:
+    """Keeps orders on the primary; reads them from the replica where they have arrived there."""
+
+    def __init__(self, databases: Databases) -> None:
+        self._databases = databases
+
+    async def reserve(self, order_id: UUID, user_id: int, lines: Sequence[Line]) -> Sequence[Item]:
+        """Take the stock for an order to be; its items at today's prices.
+
+        Raises ``UnknownUser``, ``UnknownProduct`` or ``OutOfStock``, and has changed nothing then.
+        """
+        wanted = {"user_id": user_id, "product_ids": [line.product_id for line in lines]}
+        async with self._databases.transaction() as connection:
+            items = _priced((await connection.execute(_LOCK_PRODUCTS, wanted)).all(), user_id, lines)
+            await connection.execute(_RESERVE, {"order_id": order_id, **_columns(items)})
+        return items
+
+    async def release(self, order_id: UUID) -> None:
+        """Give the stock reserved for an order back."""
+        async with self._databases.transaction() as connection:
+            await connection.execute(_RELEASE, {"order_id": order_id})
+
+    async def release_expired(self, older_than_s: float) -> int:
+        """Give back the stock of every reservation older than this; how many products got some."""
+        async with self._databases.transaction() as connection:
+            return (await connection.execute(_RELEASE_EXPIRED, {"older_than_s": older_than_s})).rowcount
+
+    async def place(self, order_id: UUID, user_id: int, items: Sequence[Item], currency: str) -> Order:
+        """Turn a reservation into an order and the job that fulfils it. Raises ``ReservationExpired``."""
+        total = total_cents(items)
+        order = {"order_id": order_id, "user_id": user_id, "total_cents": total, "currency": currency}
+        async with self._databases.transaction() as connection:
+            created_at = (await connection.execute(_PLACE, {**order, **_columns(items)})).scalar_one_or_none()
+            if created_at is None:
+                raise ReservationExpired("the payment took too long")
+            await enqueue(connection, FULFIL_QUEUE, str(order_id), scope_headers())
+        return Order(order_id, user_id, OrderStatus.PLACED, items, total, currency, created_at)
+
+    async def find(self, order_id: UUID) -> Order | None:
+        """The order, or None. One that the replica has not heard of yet is asked of the primary."""
+        statement = _FIND.bindparams(order_id=order_id)
+        rows = await self._databases.read(statement) or await self._databases.read_primary(statement)
+        return _order(rows) if rows else None
+
+    async def fulfil(self, order_id: UUID) -> float | None:
+        """Mark the order as fulfilled: seconds since it was placed, or None when it was fulfilled before."""
+        async with self._databases.transaction() as connection:
+            delay_s = (await connection.execute(_FULFIL, {"order_id": order_id})).scalar_one_or_none()
+        return None if delay_s is None else float(delay_s)
+
+
+def _priced(products: Sequence[Row[Any]], user_id: int, lines: Sequence[Line]) -> list[Item]:
+    if products and not products[0].user_exists:
+        raise UnknownUser(f"there is no user {user_id}")
+    by_id = {product.id: product for product in products}
+    items = []
+    for line in lines:
+        product = by_id.get(line.product_id)
+        if product is None:
+            raise UnknownProduct(f"there is no product {line.product_id}")
+        if product.stock < line.quantity:
+            raise OutOfStock(f"product {line.product_id} is out of stock")
+        items.append(Item(line.product_id, line.quantity, product.price_cents))
+    return items
+
+
+def _columns(items: Sequence[Item]) -> dict[str, list[int]]:
+    return {
+        "product_ids": [item.product_id for item in items],
+        "quantities": [item.quantity for item in items],
+        "prices": [item.unit_price_cents for item in items],
+    }
+
+
+def _order(rows: Sequence[Row[Any]]) -> Order:
+    first = rows[0]
+    return Order(
+        id=first.id,
+        user_id=first.user_id,
+        status=OrderStatus(first.status),
+        items=[Item(row.product_id, row.quantity, row.unit_price_cents) for row in rows],
+        total_cents=first.total_cents,
+        currency=first.currency,
+        created_at=first.created_at,
+        fulfilled_at=first.fulfilled_at,
+    )

@@ -1,0 +1,103 @@
+"""Placing, reading and fulfilling orders. Knows nothing of storage or HTTP.
+
+Placing takes three steps, none of which holds a transaction or a lock while it waits for another service:
+
+1. reserve: one transaction takes the stock and notes for which order. Nobody is charged for what is sold out.
+2. charge: payments is asked, with the order's id as the key, so that asking twice charges once.
+3. place: one transaction turns the reservation into the order, its items and the job that fulfils it.
+
+One transaction around all three would be simpler and was not taken: while payments is slow it would keep rows of
+popular products locked and every connection of the pool busy, and a slow neighbour would become an outage of the
+whole api.
+
+A process that dies between the steps leaves a reservation, which the worker gives back once it is
+``RESERVATION_TTL_S`` old. When it dies, or the database goes away, after the charge and before the order, a charge
+without an order is left too; the same when payments charges after we gave up waiting for its answer. It is found as a
+captured charge whose ``order_id`` no order has; giving the money back is not automated yet. The other way round, an
+order without a charge or without its job, cannot be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+from uuid import UUID, uuid4
+
+from service import telemetry
+from service.catalog.model import CURRENCY
+from service.errors import ServiceError
+from service.orders.model import Item, Line, Order, OrderNotFound, total_cents
+
+# Well above the longest that payments is waited for, so that only orders nobody is working on are given up.
+RESERVATION_TTL_S = 60.0
+
+
+class OrderRepository(Protocol):
+    """Where orders and reservations are kept. Each method is one transaction."""
+
+    async def reserve(self, order_id: UUID, user_id: int, lines: Sequence[Line]) -> Sequence[Item]:
+        """Take the stock for an order to be; its items at today's prices.
+
+        Raises ``UnknownUser``, ``UnknownProduct`` or ``OutOfStock``, and has changed nothing then.
+        """
+        ...
+
+    async def release(self, order_id: UUID) -> None:
+        """Give the stock reserved for an order back."""
+        ...
+
+    async def release_expired(self, older_than_s: float) -> int:
+        """Give back the stock of every reservation older than this; how many products got some."""
+        ...
+
+    async def place(self, order_id: UUID, user_id: int, items: Sequence[Item], currency: str) -> Order:
+        """Turn a reservation into an order and the job that fulfils it. Raises ``ReservationExpired``."""
+        ...
+
+    async def find(self, order_id: UUID) -> Order | None:
+        """The order, or None."""
+        ...
+
+    async def fulfil(self, order_id: UUID) -> float | None:
+        """Mark the order as fulfilled: seconds since it was placed, or None when it was fulfilled before."""
+        ...
+
+
+class Payments(Protocol):
+    """Who takes the money."""
+
+    async def charge(self, order_id: UUID, amount_cents: int, currency: str) -> None:
+        """Charge for an order, once however often it is asked. Raises ``PaymentRefused``, ``PaymentUnavailable``."""
+        ...
+
+
+async def place_order(orders: OrderRepository, payments: Payments, user_id: int, lines: Sequence[Line]) -> Order:
+    """Order ``lines`` for a user and pay for them. Raises what the three steps raise; nothing is ordered then."""
+    order_id = uuid4()
+    with telemetry.span("orders.reserve_stock", attributes={"order.id": str(order_id), "order.lines": len(lines)}):
+        items = await orders.reserve(order_id, user_id, lines)
+    try:
+        with telemetry.span("orders.charge"):
+            await payments.charge(order_id, total_cents(items), CURRENCY)
+    except ServiceError:
+        await orders.release(order_id)
+        raise
+    with telemetry.span("orders.place"):
+        order = await orders.place(order_id, user_id, items, CURRENCY)
+    telemetry.metrics.orders_placed.inc()
+    return order
+
+
+async def get_order(orders: OrderRepository, order_id: UUID) -> Order:
+    """The order with this id. Raises ``OrderNotFound``."""
+    order = await orders.find(order_id)
+    if order is None:
+        raise OrderNotFound(f"there is no order {order_id}")
+    return order
+
+
+async def fulfil_order(orders: OrderRepository, order_id: UUID) -> None:
+    """Fulfil an order. Doing it again changes nothing, so the job may be done more than once."""
+    delay_s = await orders.fulfil(order_id)
+    if delay_s is not None:
+        telemetry.metrics.fulfilment_delay.observe(delay_s)

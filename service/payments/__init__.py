@@ -1,0 +1,1 @@
+"""Payments: a service of its own that charges for orders."""

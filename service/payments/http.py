@@ -1,0 +1,59 @@
+"""Charges over HTTP, for the api alone. Owns the form of requests and responses, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.edge.pagination import MAX_ID
+from service.errors import problem_responses
+from service.payments import workflow
+from service.payments.model import Charge, ChargeMismatch, ChargeRefused, ChargeStatus
+from service.payments.workflow import ChargeRepository
+
+_ORDER_ID = "0b8f7f0e-5a0c-4d5f-9a5e-2f6f3f0d7c11"
+
+
+class ChargeIn(BaseModel):
+    """What to charge. The order is the key: asking again with the same order charges nothing more."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"order_id": _ORDER_ID, "amount_cents": 24_900, "currency": "EUR"}},
+    )
+
+    order_id: UUID
+    amount_cents: Annotated[int, Field(strict=True, ge=1, le=MAX_ID)]
+    currency: Annotated[str, Field(pattern="^[A-Z]{3}$")]
+
+
+class ChargeOut(BaseModel):
+    """A charge as callers see it."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    order_id: UUID
+    amount_cents: int
+    currency: str
+    status: ChargeStatus
+
+
+def build_router(charges: ChargeRepository) -> APIRouter:
+    """Routes under ``/v1/charges``."""
+    router = APIRouter(prefix="/v1/charges", tags=["payments"])
+
+    @router.post(
+        "",
+        response_model=ChargeOut,
+        status_code=201,
+        responses=problem_responses(ChargeRefused, ChargeMismatch),
+    )
+    async def create_charge(body: ChargeIn) -> Charge:
+        """Charge for an order. Idempotent by order: a repetition answers like the first time."""
+        return await workflow.charge_order(charges, body.order_id, body.amount_cents, body.currency)
+
+    return router

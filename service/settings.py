@@ -1,0 +1,76 @@
+"""Configuration of one process, read from the environment once, when the process starts.
+
+Owns every setting's name, type, default and bound. Knows nothing of what the settings are used for. Addresses that
+may carry a password are kept out of ``repr`` so that no traceback or log line shows them.
+"""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ServiceName = Literal["api", "worker", "payments"]
+Environment = Literal["development", "stage", "production"]
+
+
+def _package_version() -> str:
+    try:
+        return metadata.version("signalbox")
+    except metadata.PackageNotFoundError:  # run from a checkout that was never installed
+        return "0.0.0+checkout"
+
+
+class Settings(BaseSettings):
+    """One process's configuration. Every field is the environment variable ``SIGNALBOX_<FIELD>``."""
+
+    model_config = SettingsConfigDict(env_prefix="SIGNALBOX_", extra="ignore", frozen=True)
+
+    environment: Environment = "development"
+    service_name: ServiceName = "api"
+    instance: str = ""
+    host: str = "127.0.0.1"
+    version: str = Field(default_factory=_package_version)
+    revision: str = "unknown"
+
+    database_url: str = Field(repr=False)
+    replica_url: str = Field(default="", repr=False)
+    valkey_url: str = Field(default="redis://127.0.0.1:16379/0", repr=False)
+    payments_url: str = "http://127.0.0.1:8160"
+    otlp_url: str = "http://127.0.0.1:4318"
+
+    pool_size: int = Field(default=10, ge=1, le=200)
+    drain_s: float = Field(default=2.0, ge=0, le=300)
+
+    faults: Literal["on", "off"] = "on"
+    fault_seed: int = 0
+
+    @field_validator("database_url", "replica_url")
+    @classmethod
+    def _asyncpg_only(cls, url: str) -> str:
+        if url and not url.startswith("postgresql+asyncpg://"):
+            raise ValueError("must start with postgresql+asyncpg://")
+        return url
+
+    @property
+    def instance_id(self) -> str:
+        """Name of this process among its replicas, e.g. ``api-1``."""
+        return self.instance or self.service_name
+
+    @property
+    def faults_allowed(self) -> bool:
+        """Whether faults may be switched on: only ever in development."""
+        return self.environment == "development" and self.faults == "on"
+
+
+def load_settings(service_name: ServiceName) -> Settings:
+    """Settings of a process started as ``service_name``; the environment may name the service otherwise.
+
+    Raises ``pydantic.ValidationError`` when a setting is missing or out of bounds.
+    """
+    settings = Settings()  # type: ignore[call-arg]  # the required fields come from the environment
+    if "service_name" in settings.model_fields_set:
+        return settings
+    return settings.model_copy(update={"service_name": service_name})

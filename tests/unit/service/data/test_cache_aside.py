@@ -1,0 +1,52 @@
+"""Without Valkey the cache costs an error and never an answer."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from service.catalog.model import Product
+from service.data.cache import Cache, build_cache_client
+from service.telemetry.testing import Recorded, record
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def recorded() -> Iterator[Recorded]:
+    with record() as recorded:
+        yield recorded
+
+
+def a_closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def test_a_cache_that_is_gone_is_an_error_and_the_source_answers(recorded: Recorded) -> None:
+    client = build_cache_client(f"redis://127.0.0.1:{a_closed_port()}/0", pool_size=2)
+    cache = Cache(client, "products", Product, ttl_s=30)
+    product = Product(1, "Slim Oak Desk", 100, 5)
+
+    async def load() -> Product | None:
+        return product
+
+    async def load_nothing() -> Product | None:
+        return None
+
+    assert await cache.get(1, load) == product
+    assert await cache.get(2, load_nothing) is None
+    await client.aclose()
+    text = recorded.metrics_text()
+    assert 'cache_requests_total{cache="products",result="error"} 2.0' in text
+    assert 'cache_requests_total{cache="products",result="hit"} 0.0' in text
+    assert 'cache_requests_total{cache="products",result="miss"} 0.0' in text

@@ -1,0 +1,113 @@
+"""What payments answers, or does not, and what the api makes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from service.orders import payments_client
+from service.orders.model import PaymentRefused, PaymentUnavailable
+from service.orders.payments_client import HttpPayments
+
+pytestmark = pytest.mark.anyio
+
+ORDER = uuid4()
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+async def charge(answer: Callable[[httpx.Request], httpx.Response]) -> list[httpx.Request]:
+    """Charge through a transport that answers each request with ``answer``; the requests it saw."""
+    seen: list[httpx.Request] = []
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return answer(request)
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(respond), base_url="http://payments") as client:
+        try:
+            await HttpPayments(client).charge(ORDER, 1250, "EUR")
+        except (PaymentUnavailable, PaymentRefused) as error:
+            error.add_note(f"{len(seen)} requests")
+            raise
+    return seen
+
+
+async def test_the_order_is_the_key_of_the_charge() -> None:
+    requests = await charge(lambda request: httpx.Response(201, json={}))
+    assert [request.url.path for request in requests] == ["/v1/charges"]
+    body = httpx.Response(200, content=requests[0].content).json()
+    assert body == {"order_id": str(ORDER), "amount_cents": 1250, "currency": "EUR"}
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (402, PaymentRefused),
+        (500, PaymentUnavailable),
+        (503, PaymentUnavailable),
+        (409, PaymentUnavailable),
+        (404, PaymentUnavailable),
+        (302, PaymentUnavailable),
+    ],
+)
+async def test_an_answer_that_is_no_yes_is_told_apart(status: int, error: type[Exception]) -> None:
+    with pytest.raises(error) as raised:
+        await charge(lambda request: httpx.Response(status))
+    assert raised.value.__notes__ == ["1 requests"]
+
+
+async def test_a_connection_that_breaks_is_tried_once_more() -> None:
+    failures = iter([httpx.ReadError("reset")])
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        for failure in failures:
+            raise failure
+        return httpx.Response(201, json={})
+
+    bodies = {request.content for request in await charge(answer)}
+    assert len(bodies) == 1
+
+
+@pytest.mark.parametrize(
+    ("failure", "requests"),
+    [(httpx.ConnectError("refused"), 2), (httpx.ReadTimeout("slow"), 1), (httpx.ConnectTimeout("slow"), 1)],
+)
+async def test_who_is_not_there_is_tried_twice_and_who_is_slow_once(failure: Exception, requests: int) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        raise failure
+
+    with pytest.raises(PaymentUnavailable) as raised:
+        await charge(answer)
+    assert raised.value.__notes__ == [f"{requests} requests"]
+
+
+async def test_a_server_that_drips_is_given_up_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every header comes in time for httpx, whose own time-out starts anew with each read."""
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            writer.write(b"HTTP/1.1 201 Created\r\n")
+            while True:
+                writer.write(b"x-drip: drop\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+
+    monkeypatch.setattr(payments_client, "DEADLINE_S", 0.3)
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    clock = asyncio.get_running_loop().time
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=5) as client:
+        started = clock()
+        with pytest.raises(PaymentUnavailable):
+            await HttpPayments(client).charge(ORDER, 1, "EUR")
+        assert 0.3 <= clock() - started < 2
+    server.close()

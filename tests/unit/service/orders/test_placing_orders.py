@@ -1,0 +1,158 @@
+"""The three steps of an order: stock first, then money, then the order; and the way back when a step fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import pytest
+
+from service.errors import ServiceError
+from service.orders.model import (
+    Item,
+    Line,
+    Order,
+    OrderNotFound,
+    OrderStatus,
+    OutOfStock,
+    PaymentRefused,
+    PaymentUnavailable,
+    ReservationExpired,
+    UnknownProduct,
+)
+from service.orders.workflow import fulfil_order, get_order, place_order
+from service.telemetry.testing import Recorded, record
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def recorded() -> Iterator[Recorded]:
+    with record() as recorded:
+        yield recorded
+
+
+class MemoryOrders:
+    """Orders, reservations and stock in dictionaries."""
+
+    def __init__(self, stock: dict[int, int], price_cents: int = 250) -> None:
+        self.stock = stock
+        self.price_cents = price_cents
+        self.reservations: dict[UUID, Sequence[Item]] = {}
+        self.orders: dict[UUID, Order] = {}
+        self.jobs: list[UUID] = []
+
+    async def reserve(self, order_id: UUID, user_id: int, lines: Sequence[Line]) -> Sequence[Item]:
+        for line in lines:
+            if line.product_id not in self.stock:
+                raise UnknownProduct(str(line.product_id))
+            if self.stock[line.product_id] < line.quantity:
+                raise OutOfStock(str(line.product_id))
+        for line in lines:
+            self.stock[line.product_id] -= line.quantity
+        self.reservations[order_id] = [Item(line.product_id, line.quantity, self.price_cents) for line in lines]
+        return self.reservations[order_id]
+
+    async def release(self, order_id: UUID) -> None:
+        for item in self.reservations.pop(order_id, ()):
+            self.stock[item.product_id] += item.quantity
+
+    async def release_expired(self, older_than_s: float) -> int:
+        raise NotImplementedError
+
+    async def place(self, order_id: UUID, user_id: int, items: Sequence[Item], currency: str) -> Order:
+        if self.reservations.pop(order_id, None) is None:
+            raise ReservationExpired
+        total = sum(item.quantity * item.unit_price_cents for item in items)
+        order = Order(order_id, user_id, OrderStatus.PLACED, items, total, currency, datetime.now(UTC))
+        self.orders[order_id] = order
+        self.jobs.append(order_id)
+        return order
+
+    async def find(self, order_id: UUID) -> Order | None:
+        return self.orders.get(order_id)
+
+    async def fulfil(self, order_id: UUID) -> float | None:
+        if order_id not in self.jobs:
+            return None
+        self.jobs.remove(order_id)
+        return 2.0
+
+
+class MemoryPayments:
+    """Takes the money, or says why not."""
+
+    def __init__(self, answer: Exception | None = None) -> None:
+        self.answer = answer
+        self.charged: dict[UUID, int] = {}
+
+    async def charge(self, order_id: UUID, amount_cents: int, currency: str) -> None:
+        if self.answer is not None:
+            raise self.answer
+        self.charged[order_id] = amount_cents
+
+
+LINES = [Line(1, 2), Line(2, 1)]
+
+
+async def test_an_order_takes_stock_is_charged_once_and_leaves_a_job(recorded: Recorded) -> None:
+    orders, payments = MemoryOrders({1: 5, 2: 5}), MemoryPayments()
+    order = await place_order(orders, payments, 7, LINES)
+    assert payments.charged == {order.id: 750}
+    assert orders.stock == {1: 3, 2: 4}
+    assert orders.jobs == [order.id]
+    assert not orders.reservations
+    assert await get_order(orders, order.id) == order
+    assert "orders_placed_total 1.0" in recorded.metrics_text()
+
+
+@pytest.mark.parametrize("lines", [[Line(1, 6)], [Line(2, 1), Line(3, 1)]])
+async def test_nobody_is_charged_for_what_cannot_be_had(lines: list[Line]) -> None:
+    orders, payments = MemoryOrders({1: 5, 2: 5}), MemoryPayments()
+    with pytest.raises(ServiceError):
+        await place_order(orders, payments, 7, lines)
+    assert not payments.charged
+    assert orders.stock == {1: 5, 2: 5}
+
+
+@pytest.mark.parametrize("answer", [PaymentRefused("no"), PaymentUnavailable("gone")])
+async def test_stock_comes_back_when_the_money_does_not_come(recorded: Recorded, answer: ServiceError) -> None:
+    orders = MemoryOrders({1: 5, 2: 5})
+    with pytest.raises(type(answer)):
+        await place_order(orders, MemoryPayments(answer), 7, LINES)
+    assert orders.stock == {1: 5, 2: 5}
+    assert not orders.orders
+    assert not orders.jobs
+    assert "orders_placed_total 0.0" in recorded.metrics_text()
+
+
+async def test_a_reservation_that_is_gone_makes_no_order() -> None:
+    class Slow(MemoryPayments):
+        async def charge(self, order_id: UUID, amount_cents: int, currency: str) -> None:
+            await orders.release(order_id)
+
+    orders = MemoryOrders({1: 5, 2: 5})
+    with pytest.raises(ReservationExpired):
+        await place_order(orders, Slow(), 7, LINES)
+    assert not orders.orders
+    assert orders.stock == {1: 5, 2: 5}
+
+
+async def test_fulfilling_twice_counts_once(recorded: Recorded) -> None:
+    orders = MemoryOrders({1: 5, 2: 5})
+    order = await place_order(orders, MemoryPayments(), 7, LINES)
+    await fulfil_order(orders, order.id)
+    await fulfil_order(orders, order.id)
+    assert "fulfilment_delay_seconds_count 1.0" in recorded.metrics_text()
+    assert 'fulfilment_delay_seconds_bucket{le="2.5"} 1.0' in recorded.metrics_text()
+
+
+async def test_an_order_that_is_not_there_is_not_found() -> None:
+    with pytest.raises(OrderNotFound):
+        await get_order(MemoryOrders({}), uuid4())

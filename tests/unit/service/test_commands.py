@@ -1,0 +1,63 @@
+"""Wrong use, wrong settings and a missing database end in one line that names the remedy, and shows no password."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+
+from service.__main__ import main
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("SIGNALBOX_")]:
+        monkeypatch.delenv(name)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    monkeypatch.setenv("SIGNALBOX_DATABASE_URL", f"postgresql+asyncpg://signalbox:hunter2@127.0.0.1:{port}/signalbox")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("POOL_SIZE", "none", "service: SIGNALBOX_POOL_SIZE: Input should be a valid integer"),
+        (
+            "DATABASE_URL",
+            "hunter2",
+            "service: SIGNALBOX_DATABASE_URL: Value error, must start with postgresql+asyncpg://",
+        ),
+        ("DATABASE_URL", None, "service: SIGNALBOX_DATABASE_URL: Field required"),
+    ],
+)
+def test_a_wrong_setting_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str | None, words: str
+) -> None:
+    if value is None:
+        monkeypatch.delenv(f"SIGNALBOX_{name}")
+    else:
+        monkeypatch.setenv(f"SIGNALBOX_{name}", value)
+    assert main(["api", "--port", "1"]) == 2
+    complaint = capsys.readouterr().err
+    assert complaint.startswith(words)
+    assert "hunter2" not in complaint
+    assert len(complaint.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("arguments", "words"), [(["api"], "--port"), (["gateway"], "gateway"), ([], "COMMAND")])
+def test_wrong_use_ends_with_2(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["migrate", "seed"])
+def test_a_command_without_its_database_fails_in_one_line(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    assert main([command]) == 1
+    complaint = capsys.readouterr().err
+    assert complaint.startswith(f"service: {command} failed: ")
+    assert len(complaint.splitlines()) == 1
+    assert "hunter2" not in complaint

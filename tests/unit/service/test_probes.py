@@ -1,0 +1,100 @@
+"""The three probes tell apart: alive, started, ready, draining."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from service import health as health_module
+from service.health import Health, build_router
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+async def probe(health: Health, path: str) -> tuple[int, dict[str, Any]]:
+    app = FastAPI()
+    app.include_router(build_router(health))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+        answer = await client.get(path)
+    return answer.status_code, answer.json()
+
+
+async def answers() -> None:
+    return None
+
+
+async def fails() -> None:
+    raise ConnectionRefusedError("postgresql://user:hunter2@db refused")
+
+
+async def hangs() -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    ("started", "draining", "livez", "startupz", "readyz"),
+    [
+        (False, False, 200, 503, (503, "starting")),
+        (True, False, 200, 200, (200, "ok")),
+        (True, True, 200, 200, (503, "draining")),
+    ],
+)
+async def test_probes_follow_the_life_of_the_process(
+    started: bool, draining: bool, livez: int, startupz: int, readyz: tuple[int, str]
+) -> None:
+    health = Health()
+    health.register("postgres", answers)
+    health.started = started
+    if draining:
+        health.begin_draining()
+    assert (await probe(health, "/livez"))[0] == livez
+    assert (await probe(health, "/startupz"))[0] == startupz
+    status, report = await probe(health, "/readyz")
+    assert (status, report["status"]) == readyz
+
+
+async def test_readiness_names_the_pings_that_fail_and_no_secret() -> None:
+    health = Health()
+    health.started = True
+    health.register("postgres", fails)
+    health.register("queue", answers)
+    assert await probe(health, "/readyz") == (
+        503,
+        {"status": "failing", "failing": {"postgres": "ConnectionRefusedError"}},
+    )
+
+
+async def test_a_ping_that_hangs_fails_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health_module, "PING_TIMEOUT_S", 0.05)
+    health = Health()
+    health.started = True
+    health.register("postgres", hangs)
+    health.register("valkey", hangs)
+    status, report = await asyncio.wait_for(probe(health, "/readyz"), 5)
+    assert (status, report["failing"]) == (
+        503,
+        {"postgres": "no answer within 0.05 s", "valkey": "no answer within 0.05 s"},
+    )
+
+
+async def test_a_name_is_pinged_once() -> None:
+    health = Health()
+    health.register("postgres", answers)
+    with pytest.raises(ValueError, match="postgres"):
+        health.register("postgres", answers)
+
+
+async def test_draining_tells_who_wants_to_know() -> None:
+    health, told = Health(), []
+    health.on_drain(lambda: told.append(health.draining))
+    health.begin_draining()
+    assert told == [True]

@@ -1,0 +1,140 @@
+"""Every error is a problem document with the trace id, and says nothing that the caller must not know."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import httpx
+import pytest
+from fastapi import FastAPI, HTTPException, Query
+
+from service.catalog.model import ProductNotFound
+from service.data.engines import DatabaseUnavailable
+from service.edge.pagination import InvalidCursor
+from service.errors import ServiceError, install_error_handlers, problem_responses
+from service.orders.model import OutOfStock, PaymentRefused
+from service.telemetry.testing import record
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+FORESEEN = {
+    "not-found": ProductNotFound("there is no product 7"),
+    "unprocessable": InvalidCursor("the cursor is not valid"),
+    "conflict": OutOfStock("product 7 is out of stock"),
+    "refused": PaymentRefused("the payment was refused"),
+    "unavailable": DatabaseUnavailable("the database cannot be reached"),
+}
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    app = FastAPI()
+    install_error_handlers(app)
+
+    @app.get("/foreseen/{name}", responses=problem_responses(ProductNotFound, OutOfStock))
+    async def foreseen(name: str) -> None:
+        raise FORESEEN[name]
+
+    @app.get("/broken")
+    async def broken() -> None:
+        raise RuntimeError("password=hunter2")
+
+    @app.get("/teapot")
+    async def teapot() -> None:
+        raise HTTPException(418, "short and stout", headers={"X-Kind": "pot"})
+
+    @app.get("/validated")
+    async def validated(count: Annotated[int, Query(ge=1)]) -> int:
+        return count
+
+    with record() as recorded:
+        recorded.telemetry.instrument_app(app)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            yield client
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "kind"),
+    [
+        ("not-found", 404, "product-not-found"),
+        ("unprocessable", 422, "invalid-cursor"),
+        ("conflict", 409, "out-of-stock"),
+        ("refused", 402, "payment-refused"),
+        ("unavailable", 503, "database-unavailable"),
+    ],
+)
+async def test_a_foreseen_error_keeps_its_words_and_gets_its_status(
+    client: httpx.AsyncClient, name: str, status: int, kind: str
+) -> None:
+    answer = await client.get(f"/foreseen/{name}")
+    problem = answer.json()
+    assert answer.status_code == problem["status"] == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert problem["type"] == f"urn:signalbox:problem:{kind}"
+    assert problem["detail"] == str(FORESEEN[name])
+    assert problem["instance"] == f"/foreseen/{name}"
+    assert problem["trace_id"] == answer.headers["x-trace-id"]
+    assert "errors" not in problem
+
+
+async def test_who_is_told_to_come_back_is_told_when(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/foreseen/unavailable")).headers["retry-after"] == "1"
+
+
+async def test_an_unforeseen_error_keeps_its_words_to_itself(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/broken")
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "hunter2" not in answer.text
+    assert answer.json()["trace_id"] == answer.headers["x-trace-id"]
+
+
+async def test_an_http_exception_keeps_its_status_words_and_headers(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/teapot")
+    assert (answer.status_code, answer.json()["detail"], answer.headers["x-kind"]) == (418, "short and stout", "pot")
+    assert answer.json()["type"] == "urn:signalbox:problem:im-a-teapot"
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("PUT", "/broken", 405)])
+async def test_what_the_router_refuses_is_a_problem_too(
+    client: httpx.AsyncClient, method: str, path: str, status: int
+) -> None:
+    answer = await client.request(method, path)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    assert answer.json()["instance"] == path
+
+
+async def test_a_failed_validation_names_the_field_and_does_not_repeat_the_value(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/validated", params={"count": "hunter2"})
+    assert answer.status_code == 422
+    assert [error["location"] for error in answer.json()["errors"]] == ["query.count"]
+    assert "hunter2" not in answer.text
+
+
+async def test_the_openapi_document_describes_the_problem(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+    responses = document["paths"]["/foreseen/{name}"]["get"]["responses"]
+    assert {"404", "409", "422"} <= set(responses)
+    reference = responses["404"]["content"]["application/problem+json"]["schema"]["$ref"]
+    schema = document["components"]["schemas"][reference.rsplit("/", 1)[1]]
+    assert {"type", "title", "status", "detail", "instance", "trace_id"} <= set(schema["properties"])
+    assert schema["properties"]["errors"]["anyOf"][0]["items"]["$ref"].endswith("/FieldError")
+    assert "FieldError" in document["components"]["schemas"]
+
+
+def test_every_kind_of_error_has_a_name_of_its_own() -> None:
+    kinds: list[str] = []
+    waiting = [ServiceError]
+    while waiting:
+        for error in waiting.pop().__subclasses__():
+            kinds.append(error.kind)
+            waiting.append(error)
+    assert len(kinds) == len(set(kinds)), sorted(kinds)
