@@ -25,6 +25,7 @@ class Stack:
     urls: dict[str, str]
     state_dir: Path
     clock: float
+    port_offset: int
 
     def signalbox(self, *arguments: str, timeout_s: float = 180) -> subprocess.CompletedProcess[str]:
         return signalbox(*arguments, timeout_s=timeout_s)
@@ -58,7 +59,7 @@ def stack() -> Iterator[Stack]:
     state = read_state()
     assert state is not None, f"no state document in {STATE}"
     urls = {name: url for name, url in state["urls"].items() if url}
-    yield Stack(urls, STATE, state["clock"])
+    yield Stack(urls, STATE, state["clock"], state["port_offset"])
     if before is None:
         signalbox("down")
     elif before["clock"] != state["clock"]:

@@ -69,7 +69,7 @@ def test_it_has_the_sql_with_placeholders_only(backends: Backends, exemplar_trac
         for span in backends.spans(exemplar_trace, "api")
         if span["attributes"].get("db.system.name") == "postgresql"
     ]
-    assert any(text.lstrip().upper().startswith("INSERT INTO ORDERS") for text in statements), statements
+    assert any("insert into orders" in text.lower() for text in statements), statements
     assert not any("4711" in text for text in statements)
 
 

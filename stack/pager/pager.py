@@ -1,0 +1,102 @@
+"""The running pager: its parts, and what happens between them.
+
+Owns: that a notice is kept first and explained later, and the background work. Refuses to know: HTTP requests and
+web pages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Annotated, TypeVar
+
+from fastapi import Depends, Request
+
+from stack.pager.backends import Backends
+from stack.pager.book import Book
+from stack.pager.deadman import FINGERPRINT, Deadman
+from stack.pager.exemplars import ExemplarSearch
+from stack.pager.page import Notice, Page
+from stack.pager.settings import Settings
+
+RETRY_S = 1.0
+
+Answer = TypeVar("Answer")
+
+logger = logging.getLogger(__name__)
+
+
+class Pager:
+    def __init__(self, settings: Settings, book: Book, backends: Backends) -> None:
+        self.settings = settings
+        self._book = book
+        self._book_thread = ThreadPoolExecutor(1, "book")
+        self.backends = backends
+        self.notices = 0
+        self.exemplars = ExemplarSearch(backends, settings.prometheus_url, self._keep_trace)
+        addresses = {"Prometheus": settings.prometheus_url, "Alertmanager": settings.alertmanager_url}
+        self.deadman = Deadman(
+            settings.deadman_timeout_s,
+            {name: partial(backends.observe_ready, url) for name, url in addresses.items() if url},
+            partial(self.ask, lambda book: book.find_open(FINGERPRINT)),
+            self._report,
+        )
+
+    async def ask(self, question: Callable[[Book], Answer]) -> Answer:
+        """What the book answers; the disk delays the asker only. Raises sqlite3.Error."""
+        return await asyncio.get_running_loop().run_in_executor(self._book_thread, question, self._book)
+
+    async def record(self, notices: list[Notice]) -> list[Page]:
+        """Keeps notices and returns the pages that they opened. Their traces are looked for afterwards, in the
+        background. Raises sqlite3.Error when nothing could be kept."""
+        opened = await self.ask(lambda book: book.record(notices, now=time.time()))
+        self.notices += len(notices)
+        for page in opened:
+            logger.info("page %s opened: %s (%s)", page.id, page.alert, page.tier)
+        await self._search_traces({notice.fingerprint for notice in notices})
+        return opened
+
+    async def run(self) -> None:
+        """The background work, until cancelled. A failure of one part is logged, and the part starts again."""
+        try:
+            await asyncio.gather(_keep_going(self._resume), _keep_going(self.deadman.run))
+        finally:
+            self._book_thread.shutdown()
+
+    async def _resume(self) -> None:
+        await self._search_traces()
+        await self.exemplars.run()
+
+    async def _search_traces(self, fingerprints: set[str] | None = None) -> None:
+        for page in await self.ask(lambda book: book.list(state="firing")):
+            if page.trace_id is None and (fingerprints is None or page.fingerprint in fingerprints):
+                self.exemplars.want(page.id, page.annotations.get("exemplar_query", ""))
+
+    async def _keep_trace(self, page_id: str, trace_id: str) -> None:
+        await self.ask(lambda book: book.set_trace_id(page_id, trace_id))
+
+    async def _report(self, notice: Notice) -> None:
+        await self.record([notice])
+
+
+def find_pager(request: Request) -> Pager:
+    """The pager that the application of a request was built with."""
+    pager: Pager = request.app.state.pager
+    return pager
+
+
+OfRequest = Annotated[Pager, Depends(find_pager)]
+
+
+async def _keep_going(work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await work()
+        except (sqlite3.Error, OSError, ArithmeticError, LookupError, TypeError, ValueError):
+            logger.exception("background work failed; again in %g s", RETRY_S)
+        await asyncio.sleep(RETRY_S)
