@@ -36,8 +36,7 @@ async def receive_heartbeat(request: Request, pager: OfRequest) -> Response:
     notices, _ = await _read_notices(request)
     alive = any(notice.state == "firing" for notice in notices)
     if alive:
-        pager.deadman.beat()
-        await pager.deadman.judge()
+        await pager.beat()
     return _json({"heartbeat": alive})
 
 

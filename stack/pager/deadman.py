@@ -39,6 +39,7 @@ class Health:
     silent_s: float
     heartbeat_at: float | None  # seconds since the epoch
     parts: tuple[Part, ...]
+    grace_s: float = 0.0  # how much longer nothing counts, because the chain has never been whole yet
 
     @property
     def dead_parts(self) -> tuple[Part, ...]:
@@ -46,7 +47,7 @@ class Health:
 
     @property
     def is_dead(self) -> bool:
-        return self.silent_s > self.timeout_s or bool(self.dead_parts)
+        return self.grace_s <= 0 and (self.silent_s > self.timeout_s or bool(self.dead_parts))
 
     @property
     def is_alive(self) -> bool:
@@ -64,9 +65,13 @@ class Deadman:
         probes: dict[str, Callable[[], Awaitable[str | None]]],
         open_page: Callable[[], Awaitable[Page | None]],
         report: Callable[[Notice], Awaitable[None]],
+        *,
+        grace_s: float = 0.0,
     ) -> None:
         """`probes` by part name answer None or why the part is not ready. `open_page` is the switch's own page
-        as long as it fires, so that one raised before a restart is resolved after it."""
+        as long as it fires, so that one raised before a restart is resolved after it. For `grace_s`, or until the
+        first heartbeat, nothing counts as dead: the parts may still be on their way."""
+        self._grace_until = time.monotonic() + grace_s
         self._timeout_s = timeout_s
         self._probes = probes
         self._open_page = open_page
@@ -78,6 +83,7 @@ class Deadman:
     def beat(self) -> None:
         self._beat_monotonic = time.monotonic()
         self._beat_at = time.time()
+        self._grace_until = 0.0
 
     def health(self) -> Health:
         now = time.monotonic()
@@ -85,6 +91,7 @@ class Deadman:
             timeout_s=self._timeout_s,
             silent_s=now - self._beat_monotonic,
             heartbeat_at=self._beat_at,
+            grace_s=max(0.0, self._grace_until - now),
             parts=tuple(Part(name, why, now - since if why else 0.0) for name, (why, since) in self._parts.items()),
         )
 

@@ -25,6 +25,8 @@ from stack.pager.page import Notice, Page
 from stack.pager.settings import Settings
 
 RETRY_S = 1.0
+# A new stack may have to build Prometheus and Alertmanager first; that takes a quarter of an hour on two cores.
+FIRST_GRACE_S = 1800.0
 
 Answer = TypeVar("Answer")
 
@@ -39,13 +41,21 @@ class Pager:
         self.backends = backends
         self.notices = 0
         self.exemplars = ExemplarSearch(backends, settings.prometheus_url, self._keep_trace)
+        self._whole_once = settings.data / "alerting-was-whole-once"
         addresses = {"Prometheus": settings.prometheus_url, "Alertmanager": settings.alertmanager_url}
         self.deadman = Deadman(
             settings.deadman_timeout_s,
             {name: partial(backends.observe_ready, url) for name, url in addresses.items() if url},
             partial(self.ask, lambda book: book.find_open(FINGERPRINT)),
             self._report,
+            grace_s=0.0 if self._whole_once.exists() else FIRST_GRACE_S,
         )
+
+    async def beat(self) -> None:
+        """Take a heartbeat of the alerting chain. Raises sqlite3.Error when what follows could not be kept."""
+        self._whole_once.touch()
+        self.deadman.beat()
+        await self.deadman.judge()
 
     async def ask(self, question: Callable[[Book], Answer]) -> Answer:
         """What the book answers; the disk delays the asker only. Raises sqlite3.Error."""

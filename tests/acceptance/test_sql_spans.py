@@ -54,9 +54,7 @@ def test_every_statement_has_a_span_in_both_with_the_same_text_and_status(stack:
 
     def stock(engine: Any) -> None:
         # The package refuses SQLAlchemy 2.1 by its declared range, and works with it.
-        stock_instrumentation.instrument(
-            engine=engine.sync_engine, tracer_provider=provider, skip_dep_check=True
-        )
+        stock_instrumentation.instrument(engine=engine.sync_engine, tracer_provider=provider, skip_dep_check=True)
 
     asyncio.run(run_statements(url, stock))
     stock_instrumentation.uninstrument()

@@ -310,6 +310,9 @@ async def test_in_a_storm_of_alerts_the_front_page_stays_short_and_says_so(setti
 
 
 def impatient(settings: Settings, timeout_s: float = 0.6, **changes: Any) -> Settings:
+    """Of a stack that has been whole before: one that never was has half an hour to become so."""
+    settings.data.mkdir(parents=True, exist_ok=True)
+    (settings.data / "alerting-was-whole-once").touch()
     return replace(settings, deadman_timeout_s=timeout_s, **changes)
 
 
@@ -341,6 +344,16 @@ async def test_heartbeats_keep_the_switch_silent(settings: Settings) -> None:
             assert await switch(client) is None
             await asyncio.sleep(0.05)
         assert "All quiet" in (await client.get("/")).text
+
+
+async def test_a_stack_that_is_still_being_built_is_not_paged_for_it(settings: Settings) -> None:
+    async with running(replace(settings, deadman_timeout_s=0.2)) as client:
+        await asyncio.sleep(1)
+        assert await switch(client) is None
+        await client.post("/api/v1/deadman", json=webhook())  # now it is whole, and silence counts
+        await until(lambda: switch(client), bool)
+    async with running(replace(settings, deadman_timeout_s=0.2)) as client:
+        await until(lambda: switch(client), bool)
 
 
 async def test_a_resolved_watchdog_is_no_heartbeat(settings: Settings) -> None:

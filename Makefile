@@ -1,0 +1,56 @@
+# Every target works from a fresh clone: the Python environment makes and mends itself.
+#   make up CLOCK=20 REPLICAS=2      make incident ID=downstream-errors      make up PYTHON=python3.13
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SIGNALBOX := $(BIN)/python -m stack
+ID ?= downstream-errors
+
+.DEFAULT_GOAL := help
+.PHONY: help up down status test check generate incident lock clean venv
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: venv ## Start the whole stack (CLOCK=20 makes minutes seconds, REPLICAS=2)
+	@$(SIGNALBOX) up $(if $(CLOCK),--clock $(CLOCK)) $(if $(REPLICAS),--replicas $(REPLICAS))
+
+down: ## Stop everything that `make up` started
+	@if [ -x $(BIN)/python ]; then $(SIGNALBOX) down; else echo "Nothing was running."; fi
+
+status: venv ## Show how every component is
+	@$(SIGNALBOX) status
+
+test: check ## Everything: `make check`, then the tests against the running stack
+	$(BIN)/python -m pytest tests --ignore=tests/unit --ignore=tests/golden
+
+check: venv ## Format, lint, types, generated files, architecture and unit tests: no servers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(SIGNALBOX) slo generate --check
+	$(BIN)/python -m pytest tests/unit tests/golden
+
+generate: venv ## Write rules, dashboards and routes anew from slo/definitions
+	$(SIGNALBOX) slo generate
+
+incident: venv ## Reproduce one incident end to end (ID=downstream-errors)
+	@$(SIGNALBOX) incident run $(ID)
+
+COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11
+
+lock: venv ## Resolve pyproject.toml anew into the two lock files
+	$(BIN)/python -m pip install --quiet uv
+	$(COMPILE) --upgrade --extra native --extra dev pyproject.toml --output-file requirements.lock
+	$(COMPILE) --upgrade pyproject.toml --output-file requirements.image.lock
+
+clean: ## Stop the stack, then delete its data and the Python environment
+	@if [ -x $(BIN)/python ]; then $(SIGNALBOX) down --purge; fi
+	rm -rf $(VENV) $(VENV).lock .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Makes the Python environment when it is missing or not whole.
+venv:
+	@command -v $(PYTHON) >/dev/null || { echo "signalbox: $(PYTHON) is not there. Install Python 3.11 or later, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) stack/environment.py

@@ -1,0 +1,34 @@
+"""Definitions in, files out: which emitter writes which path.
+
+Owns the paths. Everything else is parse, model and emit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from slo.emit.alertmanager import emit_alertmanager
+from slo.emit.grafana import emit_dashboard
+from slo.emit.prometheus import emit_rules
+from slo.model import Promise
+from slo.parse.tree import parse_tree
+
+
+def compile_tree(definitions: Path, *, clock: float = 1.0) -> dict[str, str]:
+    """Relative path → text, the same on every run.
+
+    `clock` divides every window, interval and waiting time; names stay. Raises slo.errors.DefinitionErrors with all
+    problems of all files, and ValueError for a clock that the rules could not follow.
+    """
+    return compile_promises(parse_tree(definitions), clock=clock)
+
+
+def compile_promises(promises: Iterable[Promise], *, clock: float = 1.0) -> dict[str, str]:
+    """The same from promises that are already read."""
+    scaled = [promise.at_clock(clock) for promise in promises]
+    return {
+        "prometheus/slo-rules.yaml": emit_rules(scaled),
+        "alertmanager/alertmanager.yml": emit_alertmanager(clock),
+        "grafana/dashboards/slo.json": emit_dashboard(scaled),
+    }

@@ -1,0 +1,1 @@
+"""Model → text, one emitter a target. Only these modules know PromQL, Alertmanager, Grafana and Markdown."""

@@ -1,0 +1,156 @@
+"""Alert rules of a promise: burn page, burn ticket, liveness; and the watchdog of the whole chain.
+
+Owns the names, labels and annotations that Alertmanager's routes, the pager and the runbooks rely on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slo.durations import format_duration
+from slo.emit import promql
+from slo.emit.exemplars import exemplar_query
+from slo.model import Promise, Severity, Tier
+
+Rule = dict[str, Any]
+
+WATCHDOG = "Watchdog"
+DASHBOARD_UID = "signalbox-slo"
+
+
+def burn_alert_name(promise: Promise, severity: Severity) -> str:
+    """`CheckoutAvailabilityBurnPage`."""
+    return f"{promise.alert_prefix}Burn{severity.capitalize()}"
+
+
+def liveness_alert_name(promise: Promise) -> str:
+    """`CheckoutAvailabilityNoData`."""
+    return f"{promise.alert_prefix}NoData"
+
+
+def alert_rules(promise: Promise) -> list[Rule]:
+    """All alerts of one promise, in the order of urgency."""
+    return [_burn_alert(promise, "page"), _burn_alert(promise, "ticket"), _liveness_alert(promise)]
+
+
+def watchdog_rule() -> Rule:
+    """Always firing: whoever stops hearing it knows that rules, routing or delivery are broken."""
+    return {
+        "alert": WATCHDOG,
+        "expr": "vector(1)",
+        "labels": {"tier": "watchdog", "service": "alerting", "team": "platform"},
+        "annotations": {
+            "summary": "Alerting is alive",
+            "description": "Always fires. Its silence pages: then rules, routing or delivery are broken.",
+            "impact": "While it is missing, nobody is paged for anything.",
+            "runbook": runbook_path(WATCHDOG),
+        },
+    }
+
+
+def runbook_path(alert: str) -> str:
+    """Where the runbook of an alert lies in the repository."""
+    return f"docs/runbooks/{alert}.md"
+
+
+def percent(ratio: float) -> str:
+    """0.999 → `99.9 %`."""
+    return f"{ratio * 100:.10g} %"
+
+
+def _burn_alert(promise: Promise, severity: Severity) -> Rule:
+    name = burn_alert_name(promise, severity)
+    tiers = promise.tiers(severity)
+    expression = promql.join("or", (f"(\n{_tier_expression(promise, tier)}\n)" for tier in tiers))
+    speed = "fast" if severity == "page" else "slowly but steadily"
+    limits = " or ".join(
+        f"{promql.number(tier.burn)} times the sustainable rate over {tier.long.name} and {tier.short.name}"
+        for tier in tiers
+    )
+    return {
+        "alert": name,
+        "expr": expression,
+        "labels": _labels(promise, severity),
+        "annotations": _annotations(
+            promise,
+            name,
+            summary=f"{promise.title}: the error budget burns {speed}",
+            description=(
+                f"{{{{ $value | humanizePercentage }}}} of the events were bad in the last {tiers[0].short.name}; "
+                f"{percent(float(promise.budget))} may be, over {promise.windows.period.name}. "
+                f"This is more than {limits}."
+            ),
+            impact=promise.impact,
+        ),
+    }
+
+
+def _tier_expression(promise: Promise, tier: Tier) -> str:
+    threshold = promql.number(promise.threshold(tier))
+    conditions = [
+        f"{promql.recorded(promql.ratio_name(tier.short), promise)} > {threshold}"
+        f"  # {promql.number(tier.burn)} x {promise.budget}: {promise.windows.source}",
+        f"{promql.recorded(promql.ratio_name(tier.long), promise)} > {threshold}",
+    ]
+    # Half an event of room: an increase over n events reads a little more or less than n.
+    least = promql.number(promise.min_bad_events - 0.5)
+    conditions.append(
+        f"{promql.recorded(promql.bad_name(tier.long), promise)} > {least}"
+        f"  # at least {promise.min_bad_events} bad events"
+    )
+    return "\n  and\n".join(f"  {condition}" for condition in conditions)
+
+
+def _liveness_alert(promise: Promise) -> Rule:
+    name = liveness_alert_name(promise)
+    table = promise.windows
+    total = promql.render_selector(promise.indicator.total)
+    expression = f"absent(sum({total}))"
+    missing = "are not counted at all"
+    if promise.liveness == "zero":
+        expression = f"sum(increase({total}[{format_duration(table.liveness_window)}])) == 0\n  or\n{expression}"
+        missing = "do not happen, or are not counted at all"
+    if promise.job:
+        expression = f"(\n  {expression}\n)\nand on ()\nmax(up{{job={promql.quote(promise.job)}}}) == 1"
+    return {
+        "alert": name,
+        "expr": expression,
+        "for": format_duration(table.liveness_for),
+        "labels": _labels(promise, "page"),
+        "annotations": _annotations(
+            promise,
+            name,
+            summary=f"{promise.title}: no data while the service is up",
+            description=(
+                f"The events that this promise is about {missing}, although their source answers scrapes. "
+                "Burn rates cannot see this: without events there is no error ratio."
+            ),
+            impact=f"Unknown, and possibly total. {promise.impact}".strip(),
+        ),
+    }
+
+
+def _labels(promise: Promise, severity: Severity) -> dict[str, str]:
+    return {"service": promise.service.name, "slo": promise.name, "tier": severity, "team": promise.team}
+
+
+def _annotations(promise: Promise, name: str, *, summary: str, description: str, impact: str) -> dict[str, str]:
+    remaining = promql.recorded(promql.PERIOD_BUDGET_REMAINING, promise).replace('"', "'")
+    return {
+        "summary": _literal(summary),
+        "description": description,
+        "impact": _literal(impact),
+        "journey": _literal(promise.journey),
+        "budget_remaining": (
+            f'{{{{ with query "{remaining}" }}}}{{{{ . | first | value | humanizePercentage }}}}'
+            "{{ else }}unknown{{ end }}"
+        ),
+        "runbook": runbook_path(name),
+        "dashboard": f"/d/{DASHBOARD_UID}?var-slo={promise.name}",
+        "exemplar_query": _literal(exemplar_query(promise.indicator)),
+    }
+
+
+def _literal(text: str) -> str:
+    """A text that Prometheus' template engine leaves as it is."""
+    return text.replace("{{", '{{ "{{" }}')

@@ -1,0 +1,30 @@
+"""prometheus/slo-rules.yaml: the rule groups of all promises.
+
+Owns how rules are grouped and how often groups are evaluated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from slo.durations import format_duration
+from slo.emit.alerts import alert_rules, watchdog_rule
+from slo.emit.recording import budget_rules, window_rules
+from slo.emit.yaml_text import emit_yaml
+from slo.model import Promise
+
+
+def emit_rules(promises: Iterable[Promise]) -> str:
+    """One group a promise for everything that alerts, one for its whole period, and the watchdog."""
+    groups = [{"name": "watchdog", "rules": [watchdog_rule()]}]
+    for promise in promises:
+        table = promise.windows
+        groups.append(_group(f"slo-{promise.name}", table.interval, window_rules(promise) + alert_rules(promise)))
+        groups.append(_group(f"slo-{promise.name}-budget", table.budget_interval, budget_rules(promise)))
+    return emit_yaml({"groups": groups})
+
+
+def _group(name: str, interval: timedelta, rules: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"name": name, "interval": format_duration(interval), "rules": rules}

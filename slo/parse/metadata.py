@@ -1,0 +1,83 @@
+"""The metadata of an OpenSLO document: name, title, labels, and the annotations that are ours.
+
+Owns the annotations below `signalbox.dev/` with their forms and defaults. Other people's annotations are left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from slo.parse.fields import Fields
+
+ANNOTATION = "signalbox.dev/"
+# A page needs this many bad events in its long window: one error of a quiet night, or one client that retries it
+# once, wakes nobody. At 99.9 % a single error would page while fewer than 69 events fall in the hour (1/T).
+DEFAULT_MIN_EVENTS = 3
+MOST_MIN_EVENTS = 1_000_000
+# Zero traffic is a symptom only where something sends traffic all the time.
+DEFAULT_LIVENESS = "absent"
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What stands above the spec of a document, annotations only where they mean something."""
+
+    name: str
+    title: str
+    team: str
+    journey: str
+    impact: str
+    min_bad_events: int
+    liveness: str
+
+
+def read_metadata(fields: Fields, *, annotated: bool = False) -> Metadata:
+    """Read the metadata of any kind; `annotated` says whether our annotations belong there."""
+    annotations = fields.mapping("annotations", required=False)
+    ours: dict[str, str] = {}
+    if annotations is not None:
+        for key in annotations.names():
+            if key.startswith(ANNOTATION):
+                ours[key.removeprefix(ANNOTATION)] = _read_annotation(annotations, key, annotated)
+    name = fields.name("name")
+    metadata = Metadata(
+        name=name,
+        title=fields.text("displayName", required=False) or name.replace("-", " ").capitalize(),
+        team=fields.texts("labels").get("team", ""),
+        journey=ours.get("journey", ""),
+        impact=ours.get("impact", ""),
+        min_bad_events=int(ours.get("min-events") or DEFAULT_MIN_EVENTS),
+        liveness=ours.get("liveness") or DEFAULT_LIVENESS,
+    )
+    fields.done()
+    return metadata
+
+
+def _read_annotation(annotations: Fields, key: str, annotated: bool) -> str:
+    form = _FORMS.get(key.removeprefix(ANNOTATION))
+    if form is None or not annotated:
+        known = ", ".join(f"{ANNOTATION}{name}" for name in _FORMS)
+        annotations.problem(key, "field-unknown", "is not read here", f"Known, on an SLO: {known}")
+        return ""
+    return annotations.parsed(key, form) or ""
+
+
+def _parse_min_events(text: str) -> str:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 7 and 1 <= int(text) <= MOST_MIN_EVENTS):
+        raise ValueError(f"{text[:20]!r} is not a count of bad events; write a whole number of at least 1, in quotes")
+    return text
+
+
+def _parse_liveness(text: str) -> str:
+    if text not in ("absent", "zero"):
+        raise ValueError(f"{text[:20]!r} is not known; write absent, or zero where traffic never stops")
+    return text
+
+
+_FORMS: dict[str, Callable[[str], str]] = {
+    "journey": str,
+    "impact": str,
+    "min-events": _parse_min_events,
+    "liveness": _parse_liveness,
+}

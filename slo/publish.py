@@ -1,0 +1,108 @@
+"""Compiled files on disk: where they go, which of them are stale, and writing them.
+
+Owns the two layouts (this repository's folders, or one folder of somebody else's) and the merging of runbooks with
+what people wrote into them. Refuses to know what the files say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from slo.compiler import compile_promises
+from slo.emit.grafana_service import emit_service_dashboard
+from slo.emit.runbooks import emit_runbooks
+from slo.model import Promise
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+GENERATED = "_generated"
+
+State = Literal["missing", "stale", "unchanged", "left over"]
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A file as it should be (no text: it should not be there) and how it is."""
+
+    path: Path
+    text: str | None
+    state: State
+
+
+def plan_files(promises: Iterable[Promise], out: Path | None, clock: float = 1.0) -> list[Generated]:
+    """Every file of these promises. `out` is None for this repository. Raises ValueError for a runbook that it must not
+    overwrite, and OSError."""
+    promises = list(promises)
+    planned = [
+        _compare(_destination(relative, out), text)
+        for relative, text in compile_promises(promises, clock=clock).items()
+    ]
+    if out is None:  # the service's own dashboard belongs to this repository's service, not to others' promises
+        planned.append(
+            _compare(_destination("grafana/dashboards/service-overview.json", out), emit_service_dashboard())
+        )
+    runbooks = (REPOSITORY / "docs" if out is None else out) / "runbooks"
+    for runbook in emit_runbooks(promises):
+        path = runbooks / f"{runbook.alert}.md"
+        try:
+            planned.append(_compare(path, runbook.merged(_read(path))))
+        except ValueError as error:
+            raise ValueError(f"{path} {error}") from None
+    return planned + _left_over({generated.path for generated in planned}, out)
+
+
+def write_files(planned: Iterable[Generated]) -> None:
+    """Bring the disk up to date, each file at once or not at all. Raises OSError."""
+    for generated in planned:
+        if generated.text is None:
+            generated.path.unlink(missing_ok=True)
+        elif generated.state != "unchanged":
+            _write(generated.path, generated.text)
+
+
+def _destination(relative: str, out: Path | None) -> Path:
+    if out is not None:
+        return out / relative
+    backend, _, rest = relative.partition("/")
+    return REPOSITORY / "observability" / backend / GENERATED / rest
+
+
+def _compare(path: Path, text: str) -> Generated:
+    existing = _read(path)
+    state: State = "missing" if existing is None else "unchanged" if existing == text else "stale"
+    return Generated(path, text, state)
+
+
+def _left_over(planned: set[Path], out: Path | None) -> list[Generated]:
+    """Files in our own generated folders that nothing generates any more. Other people's folders are theirs."""
+    if out is not None:
+        return []
+    found = (REPOSITORY / "observability").glob(f"*/{GENERATED}/**/*")
+    extra = sorted(path for path in found if path.is_file() and path not in planned)
+    return [Generated(path, None, "left over") for path in extra]
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_bytes().decode(errors="replace")
+    except FileNotFoundError:
+        return None
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise

@@ -1,0 +1,116 @@
+"""Running promtool on generated rules and scenarios, several at a time."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from slo.emit.prometheus import emit_rules
+from slo.emit.promtool import RuleTests, emit_rule_tests, rule_tests
+from slo.emit.yaml_text import emit_yaml
+from slo.model import Promise
+from slo.parse.tree import parse_tree
+from tests.conftest import ROOT
+
+# A quarter of promtool's time otherwise; a run needs about 200 MiB.
+LESS_GARBAGE_COLLECTION = {"GOGC": "off", "GOMEMLIMIT": "512MiB"}
+NAME = re.compile(r"slo:\w+:\w+|(?<=alertname=\")\w+")
+PROMISES = parse_tree(ROOT / "slo" / "definitions")
+OF_DAYS = timedelta(minutes=5)  # scenarios that are evaluated this coarsely last days
+Outcome = subprocess.CompletedProcess[str]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scenario of one promise."""
+
+    promise: Promise
+    tests: RuleTests
+
+    def __str__(self) -> str:
+        return f"{self.promise.name}: {self.tests.scenarios[0].name}"
+
+
+def cases() -> list[Case]:
+    """Every scenario of every promise, and those of a stranger's promise over 28 days.
+
+    Scenarios of days take seconds each. Promises with one objective have the same rules but for names (which a test
+    here checks), so these run for the first promise of each objective only.
+    """
+    stranger, *_ = parse_tree(ROOT / "tests" / "golden" / "library" / "definitions")
+    found, objectives = [], set()
+    for promise in (*PROMISES, stranger):
+        for tests in rule_tests(promise):
+            if tests.evaluation < OF_DAYS or promise.objective not in objectives:
+                found += [Case(promise, replace(tests, scenarios=(scenario,))) for scenario in tests.scenarios]
+        objectives.add(promise.objective)
+    return found
+
+
+class Promtool:
+    """The tool, and the outcomes of runs that were asked for."""
+
+    def __init__(self, executable: Path, folder: Path) -> None:
+        self._executable = executable
+        self._folder = folder
+        self._pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 2)
+        self._number = count()
+        self._running: dict[tuple[str, float], Future[Outcome]] = {}
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def run(self, *arguments: str, cwd: Path | None = None) -> Outcome:
+        """Run the tool in its folder or another one."""
+        return subprocess.run(
+            [str(self._executable), *arguments],
+            cwd=cwd or self._folder,
+            env={**os.environ, **LESS_GARBAGE_COLLECTION},
+            capture_output=True,
+            text=True,
+            timeout=170,
+            check=False,
+        )
+
+    def begin(self, runs: Iterable[tuple[Case, float]]) -> None:
+        """Start scenarios at their clocks in the background, the long ones first."""
+        for case, clock in sorted(runs, key=lambda run: run[0].tests.scenarios[0].length, reverse=True):
+            self._running[str(case), clock] = self._pool.submit(self.judge, case, clock)
+
+    def outcome(self, case: Case, clock: float = 1.0) -> Outcome:
+        """Wait for a run that was begun."""
+        return self._running[str(case), clock].result()
+
+    def judge(self, case: Case, clock: float = 1.0, mutate: Callable[[str], str] = str) -> Outcome:
+        """Run one scenario against the rules of its promise, which may be changed first."""
+        number = next(self._number)
+        rules = self._folder / f"{number}.rules.yaml"
+        rules.write_text(mutate(rules_for(case, clock)))
+        test = self._folder / f"{number}.test.yaml"
+        test.write_text(emit_rule_tests(case.tests, case.promise, [rules.name], clock))
+        return self.run("test", "rules", test.name)
+
+
+def rules_for(case: Case, clock: float = 1.0) -> str:
+    """The generated rules that the checks of a scenario depend on, in their order. The others would cost most time."""
+    document: dict[str, Any] = yaml.safe_load(emit_rules([case.promise.at_clock(clock)]))
+    needed = set(NAME.findall(" ".join(query for _, query, _ in case.tests.scenarios[0].checks)))
+    for group in reversed(document["groups"]):
+        kept = []
+        for rule in reversed(group["rules"]):
+            if (rule.get("record") or rule["alert"]) in needed:
+                needed |= set(NAME.findall(rule["expr"]))
+                kept.insert(0, rule)
+        group["rules"] = kept
+    document["groups"] = [group for group in document["groups"] if group["rules"]]
+    return emit_yaml(document)

@@ -1,0 +1,160 @@
+"""What is committed, before the tools that will load it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import yaml
+
+from slo.compiler import compile_tree
+from slo.durations import format_duration
+from slo.emit.prometheus import emit_rules
+from slo.emit.promtool.scenario import BUSY, HOUR, Scenario
+from slo.emit.promtool.series import Traffic, series_of
+from tests.conftest import ROOT
+from tests.rules.promtool import PROMISES, Promtool
+
+DEFINITIONS = ROOT / "slo" / "definitions"
+OBSERVABILITY = ROOT / "observability"
+RUNBOOKS = ROOT / "docs" / "runbooks"
+RULE_FILES = [
+    *(OBSERVABILITY / "prometheus/_generated").glob("*.yaml"),
+    *(OBSERVABILITY / "prometheus/rules").glob("*.yaml"),
+]
+
+
+@pytest.mark.parametrize("path", RULE_FILES, ids=lambda path: path.name)
+def test_prometheus_accepts_the_rules(promtool: Promtool, path: Path) -> None:
+    outcome = promtool.run("check", "rules", "--lint=all", "--lint-fatal", str(path))
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+
+
+@pytest.mark.parametrize("clock", [1, 7, 20, 60])
+def test_prometheus_and_alertmanager_accept_every_clock(
+    promtool: Promtool, amtool: Path, tmp_path: Path, clock: int
+) -> None:
+    files = compile_tree(DEFINITIONS, clock=clock)
+    for name, text in files.items():
+        path = tmp_path / Path(name).name
+        path.write_text(text)
+    rules = promtool.run("check", "rules", str(tmp_path / "slo-rules.yaml"))
+    assert rules.returncode == 0, rules.stdout + rules.stderr
+    routes = ask(amtool, "check-config", str(tmp_path / "alertmanager.yml"))
+    assert routes.returncode == 0, routes.stdout + routes.stderr
+
+
+@pytest.mark.parametrize(
+    ("labels", "receiver"),
+    [
+        (("tier=page", "service=checkout", "slo=checkout-availability"), "page"),
+        (("tier=ticket", "service=checkout", "slo=checkout-availability"), "ticket"),
+        (("tier=watchdog", "alertname=Watchdog"), "deadman"),
+        (("alertname=Unlabelled",), "page"),
+    ],
+)
+def test_alertmanager_sends_each_tier_its_way(amtool: Path, labels: tuple[str, ...], receiver: str) -> None:
+    config = OBSERVABILITY / "alertmanager/_generated/alertmanager.yml"
+    outcome = ask(amtool, "config", "routes", "test", f"--config.file={config}", *labels)
+    assert outcome.stdout.strip() == receiver, outcome.stdout + outcome.stderr
+
+
+def test_the_stacks_own_alerts_fire_and_stay_silent(promtool: Promtool) -> None:
+    outcome = promtool.run("test", "rules", "stack_test.yaml", cwd=Path(__file__).parent)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+
+
+def alerts() -> list[dict[str, object]]:
+    groups = [group for path in RULE_FILES for group in yaml.safe_load(path.read_text())["groups"]]
+    return [rule for group in groups for rule in group["rules"] if "alert" in rule]
+
+
+@pytest.mark.parametrize("rule", alerts(), ids=lambda rule: str(rule["alert"]))
+def test_every_alert_has_a_runbook_with_all_sections(rule: dict[str, dict[str, str]]) -> None:
+    path = ROOT / rule["annotations"]["runbook"]
+    assert path.stem == rule["alert"]
+    sections = re.findall(r"^## (.+)$", path.read_text(), re.MULTILINE)
+    assert sections == ["Meaning", "Impact", "Diagnosis", "Mitigation"]
+    assert rule["labels"]["tier"] in ("page", "ticket", "watchdog")
+    assert rule["labels"]["team"]
+
+
+def test_every_runbook_belongs_to_an_alert() -> None:
+    raised_by_the_pager = {"DeadMansSwitch"}
+    assert {path.stem for path in RUNBOOKS.glob("*.md")} == {
+        str(rule["alert"]) for rule in alerts()
+    } | raised_by_the_pager
+
+
+def test_every_query_of_a_runbook_is_promql(promtool: Promtool, tmp_path: Path) -> None:
+    queries = [
+        query.strip()
+        for path in sorted(RUNBOOKS.glob("*.md"))
+        for query in re.findall(r"```promql\n(.*?)```", path.read_text(), re.DOTALL)
+    ]
+    assert len(queries) > 40
+    rules = [{"record": f"query:{number}", "expr": query} for number, query in enumerate(queries)]
+    (tmp_path / "queries.yaml").write_text(yaml.safe_dump({"groups": [{"name": "runbooks", "rules": rules}]}))
+    outcome = promtool.run("check", "rules", str(tmp_path / "queries.yaml"))
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+
+
+def test_half_the_errors_that_are_allowed_leave_half_the_budget(promtool: Promtool, tmp_path: Path) -> None:
+    (promise,) = [promise for promise in PROMISES if promise.name == "checkout-availability"]
+    scenario = Scenario("half", [Traffic(HOUR, BUSY, promise.budget / 2)])
+    document = budget_test(tmp_path, scenario, promise.name)
+    document["tests"][0]["promql_expr_test"] = [
+        {"expr": f"round({name}, 0.001)", "eval_time": "1h", "exp_samples": [{"labels": labels, "value": value}]}
+        for labels in ['{service="checkout", slo="checkout-availability"}']
+        for name, value in [
+            ("slo:period_error_budget_remaining:ratio", 0.5),
+            ("slo:period_burn_rate:ratio", 0.5),
+            ("slo:current_burn_rate:ratio", 0.5),
+            ("slo:time_period:days", 30),
+        ]
+    ]
+    judge(promtool, tmp_path, document)
+
+
+def test_a_page_carries_what_its_reader_needs(promtool: Promtool, tmp_path: Path) -> None:
+    (promise,) = [promise for promise in PROMISES if promise.name == "checkout-availability"]
+    document = budget_test(tmp_path, Scenario("all bad", [Traffic(HOUR / 4, BUSY, Decimal(1))]), promise.name)
+    rules = yaml.safe_load(emit_rules([promise]))["groups"][1]["rules"]
+    (page,) = [rule for rule in rules if rule.get("alert") == "CheckoutAvailabilityBurnPage"]
+    annotations = {
+        **page["annotations"],
+        "budget_remaining": "-9.99e+04%",
+        "description": page["annotations"]["description"].replace("{{ $value | humanizePercentage }}", "100%"),
+    }
+    document["tests"][0]["alert_rule_test"] = [
+        {
+            "alertname": page["alert"],
+            "eval_time": "10m",
+            "exp_alerts": [{"exp_labels": page["labels"], "exp_annotations": annotations}],
+        }
+    ]
+    judge(promtool, tmp_path, document)
+
+
+def budget_test(folder: Path, scenario: Scenario, name: str) -> dict[str, list[dict[str, object]]]:
+    (promise,) = [promise for promise in PROMISES if promise.name == name]
+    (folder / "rules.yaml").write_text(emit_rules([promise]))
+    series = series_of(promise.indicator, scenario.course, scenario.sample)
+    inputs = [{"series": name, "values": values} for name, values in series]
+    return {
+        "rule_files": ["rules.yaml"],  # type: ignore[list-item]
+        "tests": [{"interval": format_duration(scenario.sample), "input_series": inputs}],
+    }
+
+
+def judge(promtool: Promtool, folder: Path, document: dict[str, list[dict[str, object]]]) -> None:
+    (folder / "test.yaml").write_text(yaml.safe_dump({**document, "evaluation_interval": "2m"}))
+    outcome = promtool.run("test", "rules", "test.yaml", cwd=folder)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+
+
+def ask(tool: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(tool), *arguments], capture_output=True, text=True, timeout=30, check=False)

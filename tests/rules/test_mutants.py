@@ -1,0 +1,56 @@
+"""The scenarios are worth something: each mistake that rules of this kind are known for makes one of them fail."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from tests.rules.promtool import Promtool, cases
+
+CASES = {str(case): case for case in cases() if case.promise.name == "checkout-availability"}
+
+
+def change(pattern: str, replacement: str) -> Callable[[str], str]:
+    """Rules with a change that must have found something to change."""
+
+    def mutate(rules: str) -> str:
+        mutated, count = re.subn(pattern, replacement, rules)
+        assert count, f"nothing in the rules matches {pattern}"
+        return mutated
+
+    return mutate
+
+
+MUTANTS = [
+    ("the threshold is ten times too high", "at 10% errors", change(r"> 0\.0144", "> 0.144")),
+    ("the long window is not asked", "at 10% errors", change(r"ratio_rate1h(\{.*\}) > 0\.0144", r"ratio_rate5m\1 > 0")),
+    ("the short window is not asked", "at 10% errors", change(r"ratio_rate5m(\{.*\}) > 0\.01", r"ratio_rate1h\1 > 0")),
+    ("the counters are read over too short a time", "at 10% errors", change(r"\[1h\]", "[30m]")),
+    ("the events of the last hour are counted twice", "at 1% errors", change(r"offset 57m15s", "offset 0s")),
+    ("the events of the second hour are left out", "at 1% errors", change(r"offset 57m15s", "offset 2h")),
+    ("ratios are averaged", "windows weigh events", change(
+        r"clamp\(round\(slo:bad_events:increase6h.*1e-10\), 0, 1\)",
+        'avg_over_time(slo:sli_error:ratio_rate5m{slo="checkout-availability"}[6h])',
+    )),
+    ("missing errors are not zero", "no error series yet", change(r"or\n +0 \* sum\(.*\)", "or vector(1) < 0")),
+    ("nothing divided by nothing", "an hour without traffic", change(r" > 0\), 1e-10", "), 1e-10")),
+    ("no traffic is no errors", "an hour without traffic", change(r"0, 1\)\n", "0, 1) or vector(0)\n")),
+    ("a restart is a change of sign", "a restart", change(r"increase\(http", "delta(http")),
+    ("at the objective is beyond it", "errors at the objective", change(r"> 0\.001", ">= 0.001")),
+    ("float noise is taken for errors", "errors at the objective", change(r"round\((.*), 1e-10\)", r"(\1)")),
+    ("one error pages", "one error does not page", change(r"> 2\.5", "> 0")),
+    ("absence is not noticed", "the total vanishes", change(r"absent\(sum", "absent(count_values('x', ")),
+    ("standstill is not noticed", "traffic stops", change(r"\)\) == 0\n", ")) == -1\n")),
+    ("a dead target is taken for missing data", "the source itself is down", change(r"== 1", "< 2")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("mistake", "scenario", "mutate"), MUTANTS, ids=[mutant[0] for mutant in MUTANTS])
+def test_a_scenario_notices(promtool: Promtool, mistake: str, scenario: str, mutate: Callable[[str], str]) -> None:
+    (case,) = [case for name, case in CASES.items() if scenario in name]
+    outcome = promtool.judge(case, mutate=mutate)
+    assert outcome.returncode != 0, f"{mistake}, and {case} is content"
+    assert "FAILED" in outcome.stdout + outcome.stderr
+    assert "error parsing" not in outcome.stdout + outcome.stderr, "the mutant is no rule at all"

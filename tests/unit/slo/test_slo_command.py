@@ -1,0 +1,154 @@
+"""`slo generate` and `slo lint` as a person or a pipeline uses them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from slo.cli import app
+from slo.emit.runbooks import CLOSING_MARK
+from slo.publish import REPOSITORY
+
+DEFINITIONS = REPOSITORY / "slo" / "definitions"
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+@pytest.fixture
+def definitions(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(DEFINITIONS, tmp_path / "definitions"))
+
+
+def test_what_is_committed_is_what_the_definitions_say() -> None:
+    result = run("generate", "--check")
+    assert result.exit_code == 0, result.output
+
+
+def test_everything_is_written_and_then_nothing_is_stale(definitions: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    written = run("generate", "--definitions", str(definitions), "--out", str(out))
+    assert written.exit_code == 0, written.output
+    files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert {"prometheus/slo-rules.yaml", "alertmanager/alertmanager.yml", "grafana/dashboards/slo.json"} <= files
+    assert "runbooks/CheckoutAvailabilityBurnPage.md" in files
+    assert len(files) == 12
+    assert run("generate", "--definitions", str(definitions), "--out", str(out), "--check").exit_code == 0
+
+
+def test_a_stale_and_a_missing_file_fail_the_check_with_the_remedy(definitions: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ("generate", "--definitions", str(definitions), "--out", str(out))
+    run(*arguments)
+    (out / "prometheus/slo-rules.yaml").write_text("groups: []\n")
+    (out / "alertmanager/alertmanager.yml").unlink()
+    result = run(*arguments, "--check", "--json")
+    assert result.exit_code == 1
+    document = json.loads(result.stdout)
+    states = {Path(file["path"]).name: file["state"] for file in document["files"] if file["state"] != "unchanged"}
+    assert states == {"slo-rules.yaml": "stale", "alertmanager.yml": "missing"}
+    assert document["ok"] is False
+    assert (out / "prometheus/slo-rules.yaml").read_text() == "groups: []\n", "a check writes nothing"
+    plain = run(*arguments, "--check")
+    assert plain.exit_code == 1
+    assert "slo-rules.yaml is stale. Run the same without --check." in plain.stderr
+
+
+def test_what_people_wrote_into_a_runbook_survives(definitions: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ("generate", "--definitions", str(definitions), "--out", str(out))
+    run(*arguments)
+    runbook = out / "runbooks/CheckoutAvailabilityBurnPage.md"
+    head = runbook.read_text().partition(CLOSING_MARK)[0]
+    runbook.write_text("tampered " + head + CLOSING_MARK + "\n\n## Mitigation\n\nAsk Ada.\n")
+    run(*arguments)
+    assert runbook.read_text() == head + CLOSING_MARK + "\n\n## Mitigation\n\nAsk Ada.\n"
+
+
+def test_a_runbook_without_the_mark_is_never_overwritten(definitions: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (out / "runbooks").mkdir(parents=True)
+    runbook = out / "runbooks/CheckoutAvailabilityBurnPage.md"
+    runbook.write_text("all mine\n")
+    result = run("generate", "--definitions", str(definitions), "--out", str(out))
+    assert result.exit_code == 1
+    assert "CheckoutAvailabilityBurnPage.md has no line" in result.stderr
+    assert runbook.read_text() == "all mine\n"
+    assert not (out / "prometheus").exists()
+
+
+def test_a_wrong_definition_writes_nothing_and_is_reported_with_its_place(definitions: Path, tmp_path: Path) -> None:
+    file = definitions / "checkout-availability.yaml"
+    file.write_text(file.read_text().replace("target: 0.999", "target: 99.9"))
+    out = tmp_path / "out"
+    result = run("generate", "--definitions", str(definitions), "--out", str(out), "--json")
+    assert result.exit_code == 1
+    (finding,) = json.loads(result.stdout)["findings"]
+    assert finding["severity"] == "error"
+    assert finding["file"].endswith("checkout-availability.yaml")
+    assert finding["field"] == "spec.objectives[0].target"
+    assert file.read_text().splitlines()[finding["line"] - 1][finding["column"] - 1 :] == "99.9"
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("clock", ["0.5", "61", "nan", "-1"])
+def test_an_impossible_clock_is_wrong_use(clock: str, tmp_path: Path) -> None:
+    assert run("generate", "--clock", clock, "--out", str(tmp_path)).exit_code == 2
+
+
+def test_a_clock_never_overwrites_the_committed_rules() -> None:
+    result = run("generate", "--clock", "20")
+    assert result.exit_code == 2
+    assert "--out" in result.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(definitions: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    result = run("generate", "--definitions", str(definitions), "--out", str(tmp_path / "out"))
+    assert result.exit_code == 1
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert result.stderr.startswith("signalbox: ")
+
+
+def test_lint_is_content_with_what_is_shipped() -> None:
+    result = run("lint", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == {"ok": True, "findings": []}
+
+
+def test_lint_warns_of_a_prometheus_that_forgets_too_soon() -> None:
+    findings = json.loads(run("lint", "--retention", "15d", "--json").stdout)["findings"]
+    assert {(finding["code"], finding["severity"]) for finding in findings} == {("retention-short", "warning")}
+    assert len(findings) == 3
+    assert run("lint", "--retention", "a while").exit_code == 2
+
+
+def test_lint_says_which_tier_can_never_fire_and_what_else_is_odd(definitions: Path) -> None:
+    file = definitions / "fulfilment-freshness.yaml"
+    text = (
+        file.read_text()
+        .replace("targetPercent: 99\n", "targetPercent: 90\n")
+        .replace('orders_placed_total{job="api"}', "placed")
+    )
+    file.write_text("\n".join(line for line in text.splitlines() if "/impact:" not in line))
+    result = run("lint", "--definitions", str(definitions), "--json")
+    assert result.exit_code == 0
+    findings = json.loads(result.stdout)["findings"]
+    assert {finding["code"] for finding in findings} == {"tier-unreachable", "liveness-unguarded", "impact-missing"}
+    (tier,) = [finding for finding in findings if finding["code"] == "tier-unreachable"]
+    assert "144 %" in tier["what"]
+
+
+def test_lint_reports_all_errors_and_fails(definitions: Path) -> None:
+    (definitions / "broken.yaml").write_text("a: *b\n")
+    (definitions / "services.yaml").unlink()
+    result = run("lint", "--definitions", str(definitions))
+    assert result.exit_code == 1
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 4
+    assert all(line.startswith("error: ") for line in lines)

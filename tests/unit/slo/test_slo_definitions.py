@@ -1,0 +1,247 @@
+"""OpenSLO documents: what is executed, and how everything else is refused, with its place."""
+
+from __future__ import annotations
+
+import contextlib
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slo.errors import DefinitionErrors, Location, Problem
+from slo.model import Matcher, Promise
+from slo.parse.tree import parse_tree
+
+SERVICE = """\
+apiVersion: openslo/v1
+kind: Service
+metadata: {name: shop, displayName: The shop, labels: {team: [sales]}}
+spec: {description: Sells.}
+"""
+SLO = """\
+apiVersion: openslo/v1
+kind: SLO
+metadata:
+  name: shop-answers
+  displayName: Shop answers
+  labels: {tier: "1"}
+  annotations:
+    example.com/other: is left alone
+    signalbox.dev/min-events: "5"
+spec:
+  description: It answers.
+  service: shop
+  indicator:
+    metadata: {name: answers}
+    spec:
+      ratioMetric:
+        counter: true
+        bad:
+          metricSource: {type: Prometheus, spec: {query: 'sum(requests_total{job="shop",code=~"5.."})'}}
+        total:
+          metricSource: {type: Prometheus, spec: {query: 'requests_total{job="shop"}'}}
+  timeWindow:
+    - {duration: 30d, isRolling: true}
+  budgetingMethod: Occurrences
+  objectives:
+    - target: 0.999
+"""
+
+
+def parse(folder: Path, *texts: str) -> tuple[Promise, ...]:
+    for number, text in enumerate(texts):
+        (folder / f"{number}.yaml").write_text(text)
+    return parse_tree(folder)
+
+
+def problems(folder: Path, *texts: str) -> list[Problem]:
+    with pytest.raises(DefinitionErrors) as caught:
+        parse(folder, *texts)
+    return list(caught.value.errors)
+
+
+def test_a_complete_definition(tmp_path: Path) -> None:
+    (promise,) = parse(tmp_path, SERVICE, SLO)
+    assert promise.name == "shop-answers"
+    assert promise.title == "Shop answers"
+    assert promise.service.title == "The shop"
+    assert promise.team == "sales"
+    assert promise.objective == Decimal("0.999")
+    assert promise.budget == Decimal("0.001")
+    assert promise.min_bad_events == 5
+    assert promise.liveness == "absent"
+    assert promise.job == "shop"
+    assert promise.indicator.counts == "bad"
+    assert promise.indicator.counted.matchers == (Matcher("job", "=", "shop"), Matcher("code", "=~", "5.."))
+    assert [str(promise.threshold(tier)) for tier in promise.windows.tiers] == ["0.0144", "0.006", "0.003", "0.001"]
+    assert promise.alert_prefix == "ShopAnswers"
+
+
+def test_an_indicator_by_reference_and_a_target_in_percent(tmp_path: Path) -> None:
+    sli = (
+        "apiVersion: openslo/v1\nkind: SLI\nmetadata: {name: answers}\nspec:\n  ratioMetric:\n    counter: true\n"
+        "    good: {metricSource: {type: Prometheus, spec: {query: good_total}}}\n"
+        "    total: {metricSource: {type: Prometheus, spec: {query: all_total}}}\n"
+    )
+    before, rest = SLO.split("  indicator:\n")
+    after = rest[rest.index("  timeWindow") :]
+    by_reference = f"{before}  indicatorRef: answers\n{after}".replace("target: 0.999", "targetPercent: 99.95")
+    (promise,) = parse(tmp_path, f"{by_reference}---\n{sli}---\n{SERVICE}")  # in any order
+    assert promise.indicator.counts == "good"
+    assert promise.objective == Decimal("0.9995")
+    assert promise.job is None
+
+
+def test_several_objectives_are_several_promises(tmp_path: Path) -> None:
+    two = SLO.replace(
+        "    - target: 0.999\n",
+        "    - {displayName: Most days, target: 0.99}\n    - {displayName: Best, target: 0.9999}\n",
+    )
+    promises = parse(tmp_path, SERVICE, two)
+    assert [(promise.name, promise.objective) for promise in promises] == [
+        ("shop-answers-best", Decimal("0.9999")),
+        ("shop-answers-most-days", Decimal("0.99")),
+    ]
+    assert {promise.alert_prefix for promise in promises} == {"ShopAnswersBest", "ShopAnswersMostDays"}
+
+
+SOURCE = "{type: Prometheus, spec: {query: x}}"
+NOT_RUN = "not-executable"
+RATIO = "spec.indicator.spec.ratioMetric"
+TARGET = "    - target: 0.999\n"
+TOTAL = "{type: Prometheus, spec: {query: 'requests_total"
+# What is replaced by what, with § where the problem must be found; the field; the code.
+REFUSALS = [
+    ("openslo/v1", "§openslo/v2alpha", "apiVersion", "field-form"),
+    ("kind: SLO", "kind: §SLOO", "kind", "field-form"),
+    ("kind: SLO", "kind: §[SLO]", "kind", "field-form"),
+    ("kind: SLO", "kind: §AlertPolicy", "kind", NOT_RUN),
+    ("kind: SLO", "kind: §AlertCondition", "kind", NOT_RUN),
+    ("kind: SLO", "kind: §AlertNotificationTarget", "kind", NOT_RUN),
+    ("kind: SLO", "kind: §DataSource", "kind", NOT_RUN),
+    ("name: shop-answers", "name: §Shop_answers", "metadata.name", "field-form"),
+    ("name: shop-answers", "name: §[a]", "metadata.name", "field-form"),
+    ("  name: shop-answers\n  display", "  §display", "metadata.name", "field-missing"),
+    ("displayName: Shop answers", 'displayName: §"Shop\\u0007"', "metadata.displayName", "field-form"),
+    ('min-events: "5"', "min-events: §some", "metadata.annotations.signalbox.dev/min-events", "field-form"),
+    ('min-events: "5"', "min-events: §0", "metadata.annotations.signalbox.dev/min-events", "field-form"),
+    ('min-events: "5"', "min-evens: §5", "metadata.annotations.signalbox.dev/min-evens", "field-unknown"),
+    ('min-events: "5"', "liveness: §maybe", "metadata.annotations.signalbox.dev/liveness", "field-form"),
+    ("service: shop\n", "service: §shoop\n", "spec.service", "reference-unknown"),
+    ("  description: It answers.", "  §descripton: It answers.", "spec.descripton", "field-unknown"),
+    ("description: It answers.", f"description: §{'x' * 5000}", "spec.description", "field-form"),
+    ("counter: true", "counter: §false", f"{RATIO}.counter", NOT_RUN),
+    ("ratioMetric:\n        c", "thresholdMetric:\n        §c", "spec.indicator.spec.thresholdMetric", NOT_RUN),
+    ("        bad:\n", "        raw: §{a: b}\n        bad:\n", f"{RATIO}.raw", NOT_RUN),
+    ("        bad:\n", f"        good: §{{metricSource: {SOURCE}}}\n        bad:\n", f"{RATIO}.good", "field-form"),
+    ("'sum(requests_total{", "§'rate(requests_total{", f"{RATIO}.bad.metricSource.spec.query", "field-form"),
+    (TOTAL, TOTAL.replace("Prometheus", "§Datadog"), f"{RATIO}.total.metricSource.type", "field-form"),
+    (TOTAL, TOTAL.replace("type", "metricSourceRef: §x, type"), f"{RATIO}.total.metricSource.metricSourceRef", NOT_RUN),
+    ("isRolling: true", "isRolling: §false", "spec.timeWindow[0].isRolling", NOT_RUN),
+    ("isRolling: true", "isRolling: false, calendar: §{timeZone: y}", "spec.timeWindow[0].calendar", NOT_RUN),
+    ("duration: 30d", "duration: §1M", "spec.timeWindow[0].duration", "field-form"),
+    ("duration: 30d", "duration: §1d", "spec.timeWindow[0].duration", "field-form"),
+    ("    - {d", "    §- {duration: 7d, isRolling: true}\n    - {d", "spec.timeWindow", "field-form"),
+    ("Occurrences", "§Timeslices", "spec.budgetingMethod", NOT_RUN),
+    ("Occurrences", "§RatioTimeslices", "spec.budgetingMethod", NOT_RUN),
+    ("  objectives:", "  alertPolicies: §[{alertPolicyRef: x}]\n  objectives:", "spec.alertPolicies", NOT_RUN),
+    (f"\n{TARGET}", " §[]\n", "spec.objectives", "field-missing"),
+    (TARGET, "    - target: §1\n", "spec.objectives[0].target", "field-form"),
+    (TARGET, "    - target: §99.9\n", "spec.objectives[0].target", "field-form"),
+    (TARGET, "    - target: §0.99.9\n", "spec.objectives[0].target", "field-form"),
+    (TARGET, f"    - target: §0.{'9' * 3000}\n", "spec.objectives[0].target", "field-form"),
+    (TARGET, "    - target: §1e-999999\n", "spec.objectives[0].target", "field-form"),
+    (TARGET, "    - {target: §0.9, targetPercent: 90}\n", "spec.objectives[0].target", "field-missing"),
+    (TARGET, "    - {target: 0.999, timeSliceTarget: §0.9}\n", "spec.objectives[0].timeSliceTarget", NOT_RUN),
+    (TARGET, "    - {target: 0.999, compositeWeight: §1}\n", "spec.objectives[0].compositeWeight", NOT_RUN),
+    (TARGET, "    - {target: 0.999, op: §lte, value: 1}\n", "spec.objectives[0].op", NOT_RUN),
+    (TARGET, "    - §target: 0.9\n    - {target: 0.99}\n", "spec.objectives[0].displayName", "field-missing"),
+    (TARGET, "    - target: §0.8\n", "spec.objectives[0].target", "tier-unreachable"),
+    (TARGET, f"{TARGET}---\n{SLO.replace('shop-answers', '§shop-answers')}", "metadata.name", "name-taken"),
+    (SLO, "§- not a mapping\n", "", "field-form"),
+]  # fmt: skip
+
+
+def marked(old: str, new: str) -> tuple[str, int, int]:
+    """The definition with a replacement, and the line and column of its mark."""
+    assert SLO.count(old) == 1, old
+    before, _, after = SLO.replace(old, new).partition("§")
+    return before + after, before.count("\n") + 1, len(before) - before.rfind("\n")
+
+
+@pytest.mark.parametrize(("old", "new", "field", "code"), REFUSALS)
+def test_what_cannot_be_executed_is_refused_where_it_stands(
+    tmp_path: Path, old: str, new: str, field: str, code: str
+) -> None:
+    definition, line, column = marked(old, new)
+    found = problems(tmp_path, definition, SERVICE)
+    place = Location(str(tmp_path / "0.yaml"), line, column)
+    assert [(p.at, p.field, p.code) for p in found if p.field == field] == [(place, field, code)], found
+    assert all(problem.what and problem.remedy for problem in found)
+
+
+def test_a_problem_names_file_place_field_and_remedy(tmp_path: Path) -> None:
+    definition, _, _ = marked("  budgetingMethod:", "  budgetingMetod: x\n  budgetingMethod:")
+    (found,) = problems(tmp_path, definition, SERVICE)
+    assert str(found) == (
+        f"{tmp_path}/0.yaml:24:3: spec.budgetingMetod: unknown field. "
+        "Remove it or correct its name (did you mean 'budgetingMethod'?). [field-unknown]"
+    )
+
+
+def test_all_problems_of_all_files_come_at_once_in_order(tmp_path: Path) -> None:
+    found = problems(
+        tmp_path,
+        SLO.replace("Occurrences", "Timeslices").replace("target: 0.999", "target: 2"),
+        SERVICE.replace("kind: Service", "kind: Servic"),
+        "a: &x 1\n",
+        "apiVersion: openslo/v1\nkind: DataSource\nmetadata: {name: d}\nspec: {}\n",
+    )
+    assert [(problem.at.file[-6], problem.code) for problem in found] == [
+        ("0", "reference-unknown"),
+        ("0", NOT_RUN),
+        ("0", "field-form"),
+        ("1", "field-form"),
+        ("2", "yaml-alias"),
+        ("3", NOT_RUN),
+    ]
+
+
+def test_two_slos_may_not_share_alerts(tmp_path: Path) -> None:
+    one, other = (SLO.replace("name: shop-answers", f"name: {name}") for name in ("a-b1", "a-b-1"))
+    assert [problem.code for problem in problems(tmp_path, one, other, SERVICE)] == ["name-taken"]
+
+
+def test_an_slo_without_a_team_is_nobodys(tmp_path: Path) -> None:
+    found = problems(tmp_path, SLO, SERVICE.replace(", labels: {team: [sales]}", ""))
+    assert [(problem.field, problem.code) for problem in found] == [("metadata.labels", "field-missing")]
+
+
+def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
+    assert [problem.code for problem in problems(tmp_path)] == ["no-definitions"]
+    assert [problem.code for problem in problems(tmp_path, SERVICE)] == ["no-definitions"]
+
+
+LINES = SLO.splitlines()
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    line=st.integers(min_value=0, max_value=len(LINES) - 1),
+    junk=st.sampled_from(
+        ["", "~", "[]", "{}", "- x", "0", "1e400", "ns: {a: [b]}", '"\\0"', "&a x", "é", "!!int 3", "|", "x" * 70]
+    ),
+    keep=st.booleans(),
+)
+def test_damaged_definitions_are_refused_and_never_crash(
+    tmp_path_factory: pytest.TempPathFactory, line: int, junk: str, keep: bool
+) -> None:
+    key = LINES[line].split(":")[0] + ": " if keep else ""
+    text = "\n".join([*LINES[:line], key + junk, *LINES[line + 1 :]])
+    folder = tmp_path_factory.mktemp("damaged")
+    with contextlib.suppress(DefinitionErrors):
+        assert parse(folder, text, SERVICE)
+        return
+    assert all(problem.at.line >= 1 and problem.remedy for problem in problems(folder))
