@@ -30,7 +30,7 @@ check: venv ## Format, lint, types, generated files, architecture and unit tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(SIGNALBOX) slo generate --check
-	$(BIN)/python -m pytest tests/unit tests/golden
+	$(BIN)/python -m pytest --numprocesses 2 tests/unit tests/golden
 
 generate: venv ## Write rules, dashboards and routes anew from slo/definitions
 	$(SIGNALBOX) slo generate

@@ -58,10 +58,12 @@ def compile_packages(pin: Pin, workshop: Path, made: Path, job: Job, *, allow_ne
     if not allow_network:
         environment |= {"GOPROXY": "off", "GOTOOLCHAIN": "local"}
     log = workshop.parent / "build.log"
-    with cache.building(job), log.open("w", encoding="utf-8") as log_file:
+    with log.open("w", encoding="utf-8") as log_file:
         go = _Go(recipe, environment, log_file, job)
         version = go.check_version(_wanted_go(recipe))
-        _build(go, pin, build, made)
+        _fetch_modules(go, pin, build)  # waits for the network, so it may as well while another backend compiles
+        with cache.building(job):
+            _build(go, pin, build, made)
     for name, package in build.packages.items():
         built = made / (build.recipe.name if package == "." else package.rsplit("/", 1)[-1])
         built.rename(made / name)
@@ -86,8 +88,8 @@ def _flags(build: Build) -> list[str]:
     return [*flags, "-tags", ",".join(build.tags)] if build.tags else flags
 
 
-def _build(go: _Go, pin: Pin, build: Build, made: Path) -> None:
-    flags, packages = _flags(build), list(build.packages.values())
+def _fetch_modules(go: _Go, pin: Pin, build: Build) -> None:
+    """Bring every module that the packages need into Go's module cache."""
     downloaded = 0
 
     def on_module(line: str) -> None:
@@ -96,10 +98,15 @@ def _build(go: _Go, pin: Pin, build: Build, made: Path) -> None:
             downloaded += 1
             go.job.report("modules", line.removeprefix("go: "), downloaded)
 
-    # Stale packages are the ones that Go's own build cache does not have: exactly those will be compiled. Programs are
-    # linked in any case, last.
     go.job.report("modules", f"asking go what {pin.name} needs")
-    listing = go.run(["list", "-deps", *flags, "-f", "{{.Stale}} {{.Name}} {{.ImportPath}}", *packages], on_module)
+    go.run(["list", "-deps", *_flags(build), "-f", "{{.ImportPath}}", *build.packages.values()], on_module)
+
+
+def _build(go: _Go, pin: Pin, build: Build, made: Path) -> None:
+    flags, packages = _flags(build), list(build.packages.values())
+    # Stale packages are the ones that Go's own build cache does not have: exactly those will be compiled. Programs are
+    # linked in any case, last. Asked only now, when what was compiled before this is in that cache.
+    listing = go.run(["list", "-deps", *flags, "-f", "{{.Stale}} {{.Name}} {{.ImportPath}}", *packages], lambda _: None)
     stale = {path for state, kind, path in map(str.split, listing.splitlines()) if state == "true" and kind != "main"}
     compiled: set[str] = set()
 
