@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -65,7 +65,7 @@ class Promtool:
         self._folder = folder
         self._pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 2)
         self._number = count()
-        self._running: dict[tuple[str, float], Future[Outcome]] = {}
+        self._running: dict[str, Future[Outcome]] = {}
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
@@ -82,14 +82,13 @@ class Promtool:
             check=False,
         )
 
-    def begin(self, runs: Iterable[tuple[Case, float]]) -> None:
-        """Start scenarios at their clocks in the background, the long ones first."""
-        for case, clock in sorted(runs, key=lambda run: run[0].tests.scenarios[0].length, reverse=True):
-            self._running[str(case), clock] = self._pool.submit(self.judge, case, clock)
+    def begin(self, name: str, case: Case, clock: float = 1.0, mutate: Callable[[str], str] = str) -> None:
+        """Start a run in the background."""
+        self._running[name] = self._pool.submit(self.judge, case, clock, mutate)
 
-    def outcome(self, case: Case, clock: float = 1.0) -> Outcome:
+    def outcome(self, name: str) -> Outcome:
         """Wait for a run that was begun."""
-        return self._running[str(case), clock].result()
+        return self._running[name].result()
 
     def judge(self, case: Case, clock: float = 1.0, mutate: Callable[[str], str] = str) -> Outcome:
         """Run one scenario against the rules of its promise, which may be changed first."""
@@ -106,7 +105,7 @@ def rules_for(case: Case, clock: float = 1.0) -> str:
     document: dict[str, Any] = yaml.safe_load(emit_rules([case.promise.at_clock(clock)]))
     needed = set(NAME.findall(" ".join(query for _, query, _ in case.tests.scenarios[0].checks)))
     for group in reversed(document["groups"]):
-        kept = []
+        kept: list[dict[str, Any]] = []
         for rule in reversed(group["rules"]):
             if (rule.get("record") or rule["alert"]) in needed:
                 needed |= set(NAME.findall(rule["expr"]))
