@@ -250,7 +250,7 @@ def _report(layout: Layout, state: StackState, as_json: bool) -> None:
     """What came of it: the links, or which component is not ready, why, and what it said last."""
     if as_json:
         _print_json(state.document())
-    elif state.ready:
+    else:
         _results().print(_links(state))
     for part in state.components:
         if part.state == "ready" or (part.state == "absent" and state.ready):

@@ -21,6 +21,7 @@ class Probe:
     kind: Literal["http", "sql", "valkey"]
     port: str
     target: str = ""
+    otherwise: str = ""  # what it means when the query is not true
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ POSTGRES = Component(
     prepare="postgres-primary",
     drops_root=True,
     command=("{bin[postgres]}", "-D", "{data}"),
-    probe=Probe("sql", "postgres", "select not pg_is_in_recovery()"),
+    probe=Probe("sql", "postgres", "select not pg_is_in_recovery()", otherwise="still recovers"),
     stop_signal="SIGINT",  # fast shutdown: SIGTERM would wait for every client to leave
     death_signal="SIGQUIT",  # immediate shutdown: certain to end, and the next start replays what was committed
     stop_grace_s=30.0,
@@ -196,8 +197,12 @@ POSTGRES_REPLICA = Component(
     drops_root=True,
     command=("{bin[postgres]}", "-D", "{data}"),
     probe=Probe(
-        "sql", "postgres-replica", "select exists(select from pg_stat_wal_receiver where status = 'streaming')"
+        "sql",
+        "postgres-replica",
+        "select exists(select from pg_stat_wal_receiver where status = 'streaming')",
+        otherwise="does not stream from its primary",
     ),
+    start_timeout_s=60.0,  # then it is looked at whether it can ever follow
     stop_signal="SIGINT",
     death_signal="SIGQUIT",
     stop_grace_s=30.0,

@@ -36,7 +36,11 @@ log = logging.getLogger("supervisor")
 
 
 class Died(Exception):
-    """A component's process ended, or never became ready."""
+    """A component's process ended."""
+
+
+class NeverReady(Exception):
+    """A component's process runs but did not become ready in its time."""
 
 
 class Stack(Protocol):
@@ -124,13 +128,14 @@ class Part:
         return self._ready_since is not None and time.monotonic() - self._ready_since > LASTING_S
 
     def _mourn(self, error: Exception, deaths: int, pause_s: float) -> None:
-        if isinstance(error, (Died, StackError, OSError)):
+        if isinstance(error, (Died, NeverReady, StackError, OSError)):
             why = str(error).rstrip(".")
         else:  # a fault of ours in one part must not take down the others
             log.error("%s", self.name, exc_info=error)
             why = f"{type(error).__name__}: {error}"
         log.warning("%s: %s", self.name, why)
-        self._become("failed" if deaths >= FAILED_AFTER else "starting", f"{why}; next try in {pause_s:.1f} s")
+        failed = deaths >= FAILED_AFTER or isinstance(error, NeverReady)
+        self._become("failed" if failed else "starting", f"{why}; next try in {pause_s:.1f} s")
 
     async def _await_needs(self) -> None:
         while (blocker := self.stack.blocker(self.needs)) is not None:
@@ -252,7 +257,7 @@ class ComponentPart(Part):
         return await postgres.PREPARATIONS[self.component.prepare](workshop)
 
     async def _watch(self, child: Child, launch: Launch, ground: Ground) -> None:
-        """Tell how the process is until it ends (raises Died) or has to be started anew (returns)."""
+        """Tell how the process is until it ends (raises Died, NeverReady) or has to be started anew (returns)."""
         deadline = time.monotonic() + self.component.start_timeout_s
         misses = 0
         while True:
@@ -266,7 +271,7 @@ class ComponentPart(Part):
             elif misses > 1:  # it was ready: one missed look may be a hiccup
                 self._become("failed", trouble)
             if self._ready_since is None and time.monotonic() > deadline:
-                raise Died(f"not ready after {self.component.start_timeout_s:.0f} s: {trouble}")
+                raise NeverReady(f"not ready after {self.component.start_timeout_s:.0f} s: {trouble}")
             pause_s = WATCHING_INTERVAL_S if self.ready and not misses else STARTING_INTERVAL_S
             await first_of(child.wait(), self._wake.wait(), timeout_s=pause_s)
             if (code := child.process.returncode) is not None:

@@ -24,7 +24,8 @@ async def look(probe: Probe, ports: Mapping[str, int], credentials: Credentials)
         case "http":
             return await probe_http(port, probe.target)
         case "sql":
-            return await probe_sql(port, probe.target, user="postgres", password=credentials["postgres_password"])
+            password = credentials["postgres_password"]
+            return await probe_sql(port, probe.target, user="postgres", password=password, otherwise=probe.otherwise)
         case "valkey":
             return await probe_valkey(port)
 
@@ -91,9 +92,9 @@ async def probe_valkey(port: int, *, timeout_s: float = TIMEOUT_S) -> str | None
 
 
 async def probe_sql(
-    port: int, query: str, *, user: str, password: str, database: str = "postgres", timeout_s: float = TIMEOUT_S
+    port: int, query: str, *, user: str, password: str, otherwise: str = "", timeout_s: float = TIMEOUT_S
 ) -> str | None:
-    """Ready when the query's one value is true."""
+    """Ready when the query's one value is true; `otherwise` is said when it is not."""
 
     async def look() -> str | None:
         connection = await asyncpg.connect(
@@ -101,14 +102,14 @@ async def probe_sql(
             port=port,
             user=user,
             password=password,
-            database=database,
+            database="postgres",
             ssl=False,
             timeout=timeout_s,
             statement_cache_size=0,
             server_settings={"application_name": "signalbox-probe"},
         )
         try:
-            return None if await connection.fetchval(query) else f"not yet: {query}"
+            return None if await connection.fetchval(query) else otherwise or f"not true: {query}"
         finally:
             await connection.close()
 

@@ -1,7 +1,7 @@
 """Processes of this machine: started in a group of their own, told apart from strangers, ended for certain.
 
-Three facts make a process provably ours: its recorded pid with the same start time, or the mark that every child of a
-supervisor carries in its environment. Knows nothing of components.
+A process is provably ours when its recorded pid still has the recorded start time, or when it carries the mark that
+every child of a supervisor has in its environment. Knows nothing of components.
 """
 
 import asyncio

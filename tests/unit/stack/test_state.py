@@ -65,7 +65,7 @@ def test_a_reader_never_sees_half_a_document(tmp_path):
 
     reader = threading.Thread(target=read)
     reader.start()
-    for number in range(300):
+    for number in range(100):
         write_state(path, a_state(wish=number, urls={f"part-{n}": "http://127.0.0.1" for n in range(number)}))
     done.set()
     reader.join()
