@@ -23,6 +23,7 @@ status: venv ## Show how every component is
 	@$(SIGNALBOX) status
 
 test: check ## Everything: `make check`, then the tests against the running stack
+	$(BIN)/python -m pytest --numprocesses 2 -m processes tests/unit
 	$(BIN)/python -m pytest tests --ignore=tests/unit --ignore=tests/golden
 
 check: venv ## Format, lint, types, generated files, architecture and unit tests: no servers
@@ -30,7 +31,7 @@ check: venv ## Format, lint, types, generated files, architecture and unit tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(SIGNALBOX) slo generate --check
-	$(BIN)/python -m pytest --numprocesses 2 tests/unit tests/golden
+	$(BIN)/python -m pytest --numprocesses 2 -m "not processes" tests/unit tests/golden
 
 generate: venv ## Write rules, dashboards and routes anew from slo/definitions
 	$(SIGNALBOX) slo generate

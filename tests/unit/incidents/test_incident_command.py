@@ -19,6 +19,8 @@ from stand_in import StandIn
 from incidents.cli import app
 from incidents.prober import SCHEDULE
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parent.parent.parent.parent
 
 

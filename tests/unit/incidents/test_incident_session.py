@@ -15,7 +15,7 @@ from stand_in import StandIn
 from incidents.scenario_file import ScenarioFile
 from incidents.session import Outcome, Session, Unusable
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.processes]
 
 
 async def run(source: ScenarioFile, system: StandIn, out: Path, *, twin: bool = False, **changes: Any) -> Outcome:

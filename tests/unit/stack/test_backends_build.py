@@ -15,6 +15,8 @@ import pytest
 from stack.backends import Absent, Cancelled, load_pins, probe, resolve
 from stack.backends.pins import Build, Pin
 
+pytestmark = pytest.mark.processes
+
 GO = shutil.which("go")
 needs_go = pytest.mark.skipif(GO is None, reason="go is not on PATH: builds from source are not tested")
 

@@ -22,6 +22,8 @@ import pytest
 
 from stack.backends import Absent, Cancelled, archive, load_pins, probe, resolve
 
+pytestmark = pytest.mark.processes
+
 PINS = load_pins()
 STATEMENTS = {
     "prometheus": "prometheus, version {} (branch: HEAD, revision: 1)",

@@ -9,6 +9,8 @@ import pytest
 
 from stack.environment import MARK, fingerprint, is_whole
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[3]
 
 

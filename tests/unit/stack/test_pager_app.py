@@ -377,7 +377,7 @@ async def test_a_part_that_does_not_answer_is_paged_by_name_though_heartbeats_co
 ) -> None:
     stopped = Backend()
     where = {"Prometheus": "prometheus_url", "Alertmanager": "alertmanager_url"}[dead]
-    async with running(impatient(settings, **{where: stopped.url})) as client:
+    async with running(impatient(settings, 3.0, **{where: stopped.url})) as client:
 
         async def beat() -> Any:
             await client.post("/api/v1/deadman", json=webhook())

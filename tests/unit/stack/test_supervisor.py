@@ -18,6 +18,8 @@ from stack.native.launch import Wish, write_wish
 from stack.native.processes import Identity, marked
 from stack.state import StackState, read_state
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[3]
 TINY_STACK = Path(__file__).with_name("tiny_stack.py")
 

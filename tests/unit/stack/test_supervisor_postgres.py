@@ -20,7 +20,7 @@ from stack.native.postgres import MADE_ANEW, Workshop, prepare_primary, prepare_
 from stack.native.processes import start_child
 
 FOUND = probe("postgres")
-pytestmark = pytest.mark.skipif(FOUND is None, reason="PostgreSQL is not on this machine")
+pytestmark = [pytest.mark.skipif(FOUND is None, reason="PostgreSQL is not on this machine"), pytest.mark.processes]
 
 
 @pytest.fixture

@@ -28,6 +28,8 @@ from stack.native.processes import (
     start_child,
 )
 
+pytestmark = pytest.mark.processes
+
 
 def until(condition, what: str, timeout_s: float = 10.0):
     """Poll until the condition is true; says what was waited for when it is not."""
