@@ -142,8 +142,7 @@ def _parse_since(text: str) -> float:
 
 
 def _document(page: Page, pager: Pager) -> dict[str, Any]:
-    settings = pager.settings
-    return page.to_document() | {"links": build_links(page, settings, own=settings.public_url)}
+    return page.to_document() | {"links": build_links(page, pager.reachable, own=pager.settings.public_url)}
 
 
 def _json(document: Any, *, status: int = 200, media_type: str = "application/json") -> Response:

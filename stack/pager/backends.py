@@ -62,6 +62,14 @@ class Backends:
             return str(error)
         return None
 
+    async def observe_answer(self, url: str) -> bool:
+        """Whether `url` answers at all without an error."""
+        try:
+            await self._read(url)
+        except BackendError:
+            return False
+        return True
+
     async def _read(self, url: str) -> bytes:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._fetch, url)
 

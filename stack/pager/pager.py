@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, TypeVar
 
@@ -27,6 +28,7 @@ from stack.pager.settings import Settings
 RETRY_S = 1.0
 # A new stack may have to build Prometheus and Alertmanager first; that takes a quarter of an hour on two cores.
 FIRST_GRACE_S = 1800.0
+GRAFANA_EVERY_S = 10.0
 
 Answer = TypeVar("Answer")
 
@@ -41,6 +43,7 @@ class Pager:
         self.backends = backends
         self.notices = 0
         self.exemplars = ExemplarSearch(backends, settings.prometheus_url, self._keep_trace)
+        self._grafana_answers = False
         self._whole_once = settings.data / "alerting-was-whole-once"
         addresses = {"Prometheus": settings.prometheus_url, "Alertmanager": settings.alertmanager_url}
         self.deadman = Deadman(
@@ -50,6 +53,17 @@ class Pager:
             self._report,
             grace_s=0.0 if self._whole_once.exists() else FIRST_GRACE_S,
         )
+
+    @property
+    def reachable(self) -> Settings:
+        """The settings less a Grafana that does not answer: no link of a page leads nowhere."""
+        return self.settings if self._grafana_answers else replace(self.settings, grafana_url="")
+
+    async def _watch_grafana(self) -> None:
+        while self.settings.grafana_url:
+            self._grafana_answers = await self.backends.observe_answer(f"{self.settings.grafana_url}/api/health")
+            await asyncio.sleep(GRAFANA_EVERY_S)
+        await asyncio.Event().wait()
 
     async def beat(self) -> None:
         """Take a heartbeat of the alerting chain. Raises sqlite3.Error when what follows could not be kept."""
@@ -74,7 +88,8 @@ class Pager:
     async def run(self) -> None:
         """The background work, until cancelled. A failure of one part is logged, and the part starts again."""
         try:
-            await asyncio.gather(_keep_going(self._resume), _keep_going(self.deadman.run))
+            work = (self._resume, self.deadman.run, self._watch_grafana)
+            await asyncio.gather(*(_keep_going(part) for part in work))
         finally:
             self._book_thread.shutdown()
 

@@ -149,7 +149,7 @@ def _view(page: Page, pager: Pager) -> dict[str, Any]:
     waited = time.time() - page.received_at
     return {
         "page": page,
-        "links": build_links(page, pager.settings, own=pager.settings.base_path),
+        "links": build_links(page, pager.reachable, own=pager.settings.base_path),
         "is_searching": "exemplar_query" in page.annotations and page.trace_id is None and waited < PATIENCE_S,
     }
 

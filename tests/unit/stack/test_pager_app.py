@@ -306,6 +306,22 @@ async def test_in_a_storm_of_alerts_the_front_page_stays_short_and_says_so(setti
         assert "150 more are open" in text
 
 
+async def test_the_dashboard_link_leads_to_grafana_only_where_grafana_answers(
+    settings: Settings, backend: Backend
+) -> None:
+    alert = webhook(annotations={"dashboard": "/d/slo"})
+
+    async def link(client: httpx.AsyncClient) -> str:
+        return str((await pages(client))[0]["links"]["dashboard"])
+
+    async with running(replace(settings, grafana_url=backend.url)) as client:
+        await client.post("/api/v1/alerts", json=alert)
+        assert (await link(client)).endswith("#figures")
+    backend.answer("/api/health", {"database": "ok"})
+    async with running(replace(settings, grafana_url=backend.url)) as client:
+        await until(lambda: link(client), lambda text: text.startswith(f"{backend.url}/d/slo"))
+
+
 # The dead-man's switch
 
 
