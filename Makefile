@@ -29,7 +29,7 @@ test: check ## Everything: `make check`, then the tests against the running stac
 check: venv ## Format, lint, types, generated files, architecture and unit tests: no servers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/pyrefly check --summary=none
 	$(SIGNALBOX) slo generate --check
 	$(BIN)/python -m pytest --numprocesses 2 -m "not processes" tests/unit tests/golden
 
@@ -43,12 +43,12 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-head
 
 lock: venv ## Resolve pyproject.toml anew into the two lock files
 	$(BIN)/python -m pip install --quiet uv
-	$(COMPILE) --upgrade --extra native --extra dev pyproject.toml --output-file requirements.lock
+	$(COMPILE) --upgrade --extra native --extra command --extra dev pyproject.toml --output-file requirements.lock
 	$(COMPILE) --upgrade pyproject.toml --output-file requirements.image.lock
 
 clean: ## Stop the stack, then delete its data and the Python environment
 	@if [ -x $(BIN)/python ]; then $(SIGNALBOX) down --purge; fi
-	rm -rf $(VENV) $(VENV).lock .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VENV).lock .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Makes the Python environment when it is missing or not whole.

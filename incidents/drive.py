@@ -63,8 +63,9 @@ class Job:
     @classmethod
     def parse(cls, text: str) -> Job:
         """Read a job from the JSON that `emit` wrote."""
-        document = json.loads(text)
-        return cls(**{**document, "steps": tuple(Step(**step) for step in document["steps"])})
+        document: dict[str, Any] = json.loads(text)
+        document["steps"] = tuple(Step(**step) for step in document["steps"])
+        return cls(**document)
 
     def emit(self) -> str:
         """This job as one line of JSON."""

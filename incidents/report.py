@@ -148,10 +148,12 @@ def _client_metrics(load: dict[str, Any] | None) -> list[dict[str, Any]]:
     if not load:
         return []
 
+    started_at, seconds = load["started_at"], load["seconds"]
+
     def series(name: str, key: str, divisor: float) -> dict[str, Any]:
         points = [
-            [load["started_at"] + second["at_s"], None if second[key] is None else second[key] / divisor]
-            for second in load["seconds"]
+            [started_at + second["at_s"], None if second[key] is None else second[key] / divisor]
+            for second in seconds
         ]
         return {"labels": {"what": name}, "points": points}
 

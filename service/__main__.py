@@ -21,7 +21,7 @@ from service.data.seed import seed
 from service.server import serve
 from service.settings import ServiceName, Settings, load_settings
 
-_BUILDERS: dict[str, Callable[[Settings], FastAPI]] = {
+_BUILDERS: dict[ServiceName, Callable[[Settings], FastAPI]] = {
     "api": build_api_app,
     "worker": build_worker_app,
     "payments": build_payments_app,

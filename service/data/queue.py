@@ -170,8 +170,9 @@ class Consumer:
             deadline.reschedule(now)
 
     async def _deliver(self, job: Job) -> None:
+        deadline = asyncio.timeout(JOB_TIMEOUT_S)
         try:
-            async with asyncio.timeout(JOB_TIMEOUT_S) as deadline:
+            async with deadline:
                 self._in_hand.add(deadline)
                 await self._process(job)
         except TimeoutError:

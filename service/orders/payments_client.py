@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from http import HTTPStatus
 from uuid import UUID
 
@@ -46,7 +47,7 @@ class HttpPayments:
         if not response.is_success:
             raise PaymentUnavailable(f"payments answered {response.status_code}")
 
-    async def _post(self, body: dict[str, object]) -> httpx.Response:
+    async def _post(self, body: Mapping[str, object]) -> httpx.Response:
         headers = scope_headers()
         try:
             return await self._client.post("/v1/charges", json=body, headers=headers)

@@ -202,7 +202,7 @@ def _connect(url: str, job: Job) -> None:
             target = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
         host, port = target.hostname, target.port or (443 if target.scheme == "https" else 80)
     except ValueError:
-        host = None
+        host = port = None
     if host is None or not url.startswith(("http://", "https://")):
         raise Unavailable(f"archive not reachable: {url} is not an http address")
     job.report("connect", f"asking {host} for the release archive")

