@@ -152,8 +152,7 @@ def _client_metrics(load: dict[str, Any] | None) -> list[dict[str, Any]]:
 
     def series(name: str, key: str, divisor: float) -> dict[str, Any]:
         points = [
-            [started_at + second["at_s"], None if second[key] is None else second[key] / divisor]
-            for second in seconds
+            [started_at + second["at_s"], None if second[key] is None else second[key] / divisor] for second in seconds
         ]
         return {"labels": {"what": name}, "points": points}
 
