@@ -1,0 +1,90 @@
+"""What all commands share: their common options, how they print, how they fail.
+
+Owns the conventions: results on standard output, everything else on standard error, `--json` gives one document and
+nothing else, exit 0 only when all is well, 1 when something is not, 2 for wrong use.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from slo.durations import parse_duration
+from slo.errors import DefinitionErrors, Problem
+from slo.model import Promise
+from slo.parse.tree import parse_tree
+
+DEFINITIONS = Path(__file__).resolve().parent.parent / "definitions"
+
+Definitions = Annotated[Path, typer.Option(help="Folder of OpenSLO files.", show_default="slo/definitions")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def read_promises(definitions: Path, as_json: bool, **document: object) -> tuple[Promise, ...]:
+    """The promises of a folder. When it has errors, print all of them (inside `document`, for `--json`) and exit 1."""
+    try:
+        return parse_tree(definitions)
+    except DefinitionErrors as found:
+        if as_json:
+            print_json({"ok": False, **document, "findings": findings(error=found.errors)})
+        else:
+            for error in found.errors:
+                typer.echo(f"signalbox: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def one_promise(promises: Iterable[Promise], name: str) -> Promise:
+    """The promise of that name; exit 2 with the names there are."""
+    named = {promise.name: promise for promise in promises}
+    if name not in named:
+        fail(f"there is no SLO {name!r}", f"There are {', '.join(sorted(named))}", code=2)
+    return named[name]
+
+
+def read_duration(option: str, text: str) -> timedelta:
+    """The length of time that an option gives; exit 2 when it is none."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        fail(f"{option}: {error}", "Write it as Prometheus does", code=2)
+
+
+def findings(**by_severity: Iterable[Problem]) -> list[dict[str, object]]:
+    """Problems as `--json` prints them, in the order of the severities given."""
+    return [
+        {
+            "severity": severity,
+            "code": problem.code,
+            "file": shown(Path(problem.at.file)),
+            "line": problem.at.line,
+            "column": problem.at.column,
+            "field": problem.field,
+            "what": problem.what,
+            "remedy": problem.remedy,
+        }
+        for severity, problems in by_severity.items()
+        for problem in problems
+    ]
+
+
+def print_json(document: Any) -> None:
+    """The one document of `--json`."""
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def shown(path: Path) -> str:
+    """A path as short as it can be written from here."""
+    relative = os.path.relpath(path)
+    return relative if not relative.startswith("..") else str(path)
+
+
+def fail(what: str, remedy: str, code: int = 1) -> NoReturn:
+    """One line on standard error, and the end."""
+    typer.echo(f"signalbox: {what}. {remedy}.", err=True)
+    raise typer.Exit(code)
