@@ -17,6 +17,7 @@ import typer
 
 from slo.durations import parse_duration
 from slo.errors import DefinitionErrors, Problem
+from slo.lint.catalogue import by_urgency
 from slo.model import Promise
 from slo.parse.tree import parse_tree
 
@@ -32,10 +33,9 @@ def read_promises(definitions: Path, as_json: bool, **document: object) -> tuple
         return parse_tree(definitions)
     except DefinitionErrors as found:
         if as_json:
-            print_json({"ok": False, **document, "findings": findings(error=found.errors)})
+            print_json({"ok": False, **document, "findings": findings(found.errors)})
         else:
-            for error in found.errors:
-                typer.echo(f"signalbox: {error}", err=True)
+            print_findings(found.errors)
         raise typer.Exit(1) from None
 
 
@@ -55,12 +55,13 @@ def read_duration(option: str, text: str) -> timedelta:
         fail(f"{option}: {error}", "Write it as Prometheus does", code=2)
 
 
-def findings(**by_severity: Iterable[Problem]) -> list[dict[str, object]]:
-    """Problems as `--json` prints them, in the order of the severities given."""
+def findings(problems: Iterable[Problem]) -> list[dict[str, object]]:
+    """Problems as `--json` prints them, the most urgent first."""
     return [
         {
-            "severity": severity,
-            "code": problem.code,
+            "severity": rule.severity,
+            "code": rule.code,
+            "name": rule.name,
             "file": shown(Path(problem.at.file)),
             "line": problem.at.line,
             "column": problem.at.column,
@@ -68,9 +69,15 @@ def findings(**by_severity: Iterable[Problem]) -> list[dict[str, object]]:
             "what": problem.what,
             "remedy": problem.remedy,
         }
-        for severity, problems in by_severity.items()
-        for problem in problems
+        for rule, problem in by_urgency(problems)
     ]
+
+
+def print_findings(problems: Iterable[Problem]) -> None:
+    """The same, one a line on standard error."""
+    for rule, problem in by_urgency(problems):
+        text = str(problem).removesuffix(f"[{problem.code}]")
+        typer.echo(f"{rule.severity}: {text}[{' '.join(filter(None, (rule.code, rule.name)))}]", err=True)
 
 
 def print_json(document: Any) -> None:

@@ -7,8 +7,18 @@ from typing import Annotated
 
 import typer
 
-from slo.commands.console import DEFINITIONS, Definitions, Json, fail, findings, print_json, read_promises, shown
-from slo.lint import lint_promises
+from slo.commands.console import (
+    DEFINITIONS,
+    Definitions,
+    Json,
+    fail,
+    findings,
+    print_findings,
+    print_json,
+    read_promises,
+    shown,
+)
+from slo.lint.definitions import lint_promises
 from slo.model import FASTEST_CLOCK
 from slo.publish import plan_files, write_files
 
@@ -42,10 +52,9 @@ def generate(
     warnings = lint_promises(promises)
     if as_json:
         files = [{"path": shown(generated.path), "state": generated.state} for generated in planned]
-        print_json({"ok": ok, "written": not check, "files": files, "findings": findings(warning=warnings)})
+        print_json({"ok": ok, "written": not check, "files": files, "findings": findings(warnings)})
     else:
-        for warning in warnings:
-            typer.echo(f"warning: {warning}", err=True)
+        print_findings(warnings)
         for generated in changed if check else ():
             typer.echo(f"signalbox: {shown(generated.path)} is {generated.state}. {remedy}.", err=True)
         if not check:

@@ -1,4 +1,4 @@
-"""`slo generate` and `slo lint` as a person or a pipeline uses them."""
+"""`slo generate` as a person or a pipeline uses it."""
 
 from __future__ import annotations
 
@@ -113,42 +113,3 @@ def test_a_folder_that_cannot_be_written_is_one_line(definitions: Path, tmp_path
     assert result.exit_code == 1
     assert len(result.stderr.strip().splitlines()) == 1
     assert result.stderr.startswith("signalbox: ")
-
-
-def test_lint_is_content_with_what_is_shipped() -> None:
-    result = run("lint", "--json")
-    assert result.exit_code == 0
-    assert json.loads(result.stdout) == {"ok": True, "findings": []}
-
-
-def test_lint_warns_of_a_prometheus_that_forgets_too_soon() -> None:
-    findings = json.loads(run("lint", "--retention", "15d", "--json").stdout)["findings"]
-    assert {(finding["code"], finding["severity"]) for finding in findings} == {("retention-short", "warning")}
-    assert len(findings) == 3
-    assert run("lint", "--retention", "a while").exit_code == 2
-
-
-def test_lint_says_which_tier_can_never_fire_and_what_else_is_odd(definitions: Path) -> None:
-    file = definitions / "fulfilment-freshness.yaml"
-    text = (
-        file.read_text()
-        .replace("targetPercent: 99\n", "targetPercent: 90\n")
-        .replace('orders_placed_total{job="api"}', "placed")
-    )
-    file.write_text("\n".join(line for line in text.splitlines() if "/impact:" not in line))
-    result = run("lint", "--definitions", str(definitions), "--json")
-    assert result.exit_code == 0
-    findings = json.loads(result.stdout)["findings"]
-    assert {finding["code"] for finding in findings} == {"tier-unreachable", "liveness-unguarded", "impact-missing"}
-    (tier,) = [finding for finding in findings if finding["code"] == "tier-unreachable"]
-    assert "144 %" in tier["what"]
-
-
-def test_lint_reports_all_errors_and_fails(definitions: Path) -> None:
-    (definitions / "broken.yaml").write_text("a: *b\n")
-    (definitions / "services.yaml").unlink()
-    result = run("lint", "--definitions", str(definitions))
-    assert result.exit_code == 1
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 4
-    assert all(line.startswith("error: ") for line in lines)
