@@ -9,6 +9,7 @@ from typing import Any
 
 from slo.durations import format_duration
 from slo.emit import promql
+from slo.emit.events import bad_count, presence
 from slo.emit.exemplars import exemplar_query
 from slo.model import Promise, Severity, Tier
 
@@ -76,8 +77,8 @@ def _burn_alert(promise: Promise, severity: Severity) -> Rule:
             name,
             summary=f"{promise.title}: the error budget burns {speed}",
             description=(
-                f"{{{{ $value | humanizePercentage }}}} of the events were bad in the last {tiers[0].short.name}; "
-                f"{percent(float(promise.budget))} may be, over {promise.windows.period.name}. "
+                f"{{{{ $value | humanizePercentage }}}} of the {promise.unit} were bad in the last "
+                f"{tiers[0].short.name}; {percent(float(promise.budget))} may be, over {promise.windows.period.name}. "
                 f"This is more than {limits}."
             ),
             impact=promise.impact,
@@ -94,27 +95,18 @@ def _tier_expression(promise: Promise, tier: Tier) -> str:
     ]
     # Half an event of room: an increase over n events reads a little more or less than n.
     least = promql.number(promise.min_bad_events - 0.5)
-    conditions.append(
-        f"{promql.recorded(promql.bad_name(tier.long), promise)} > {least}"
-        f"  # at least {promise.min_bad_events} bad events"
-    )
-    return "\n  and\n".join(f"  {condition}" for condition in conditions)
+    enough = f"{bad_count(promise, tier.long)} > {least}  # at least {promise.min_bad_events} bad {promise.unit}"
+    together = "and on ()" if promise.parts else "and"
+    return f"  {conditions[0]}\n  and\n  {conditions[1]}\n  {together}\n{promql.indent(enough)}"
 
 
 def _liveness_alert(promise: Promise) -> Rule:
     name = liveness_alert_name(promise)
     table = promise.windows
-    total = promql.render_selector(promise.indicator.total)
-    expression = f"absent(sum({total}))"
-    missing = "are not counted at all"
-    if promise.liveness == "zero":
-        expression = f"sum(increase({total}[{format_duration(table.liveness_window)}])) == 0\n  or\n{expression}"
-        missing = "do not happen, or are not counted at all"
-    if promise.job:
-        expression = f"(\n  {expression}\n)\nand on ()\nmax(up{{job={promql.quote(promise.job)}}}) == 1"
+    missing = "do not happen, or are not counted at all" if promise.liveness == "zero" else "are not counted at all"
     return {
         "alert": name,
-        "expr": expression,
+        "expr": missing_data(promise),
         "for": format_duration(table.liveness_for),
         "labels": _labels(promise, "page"),
         "annotations": _annotations(
@@ -128,6 +120,21 @@ def _liveness_alert(promise: Promise) -> Rule:
             impact=f"Unknown, and possibly total. {promise.impact}".strip(),
         ),
     }
+
+
+def missing_data(promise: Promise) -> str:
+    """Selects something while there is nothing to judge although there should be."""
+    if promise.parts:
+        parts = (f"(\n{promql.indent(missing_data(part.promise))}\n)" for part in promise.parts)
+        return promql.join("or", parts)
+    expression = f"absent({presence(promise)})"
+    if promise.liveness == "zero" and promise.counters:
+        total = promql.render_selector(promise.counters.total)
+        window = format_duration(promise.windows.liveness_window)
+        expression = f"sum(increase({total}[{window}])) == 0\n  or\n{expression}"
+    if promise.job:
+        expression = f"(\n  {expression}\n)\nand on ()\nmax(up{{job={promql.quote(promise.job)}}}) == 1"
+    return expression
 
 
 def _labels(promise: Promise, severity: Severity) -> dict[str, str]:

@@ -10,19 +10,24 @@ from __future__ import annotations
 import re
 
 from slo.emit import promql
-from slo.model import Matcher, RatioIndicator, Selector
+from slo.model import CompositeIndicator, Indicator, Matcher, RatioIndicator, Selector
 
 _NEGATION = {"=": "!=", "!=": "=", "=~": "!~", "!~": "=~"}
 _SUFFIX = re.compile(r"_(count|sum|bucket)$")
 
 
-def exemplar_query(indicator: RatioIndicator) -> str:
-    """A PromQL expression whose selectors name the bad series, for /api/v1/query_exemplars."""
+def exemplar_query(indicator: Indicator) -> str:
+    """A PromQL expression whose selectors name the bad series, for /api/v1/query_exemplars. Empty where nothing is
+    counted that could carry exemplars."""
     return " or ".join(promql.render_selector(selector) for selector in bad_selectors(indicator))
 
 
-def bad_selectors(indicator: RatioIndicator) -> list[Selector]:
-    """Selectors of bad events."""
+def bad_selectors(indicator: Indicator) -> list[Selector]:
+    """Selectors of bad events. Only counters have any."""
+    if isinstance(indicator, CompositeIndicator):
+        return [selector for part in indicator.parts for selector in bad_selectors(part.promise.indicator)]
+    if not isinstance(indicator, RatioIndicator) or indicator.gauge:
+        return []
     counted, around = _on_buckets(indicator.counted), _surroundings(indicator)
     if indicator.counts == "bad":
         return [counted]
@@ -30,8 +35,10 @@ def bad_selectors(indicator: RatioIndicator) -> list[Selector]:
     return [Selector(around.metric, (*around.matchers, _negated(condition))) for condition in conditions] or [around]
 
 
-def histogram(indicator: RatioIndicator) -> Selector | None:
+def histogram(indicator: Indicator) -> Selector | None:
     """All buckets of the events that a person wants to see, with their exemplars; None when there is no histogram."""
+    if not isinstance(indicator, RatioIndicator):
+        return None
     selector = _on_buckets(indicator.counted) if indicator.counts == "bad" else _surroundings(indicator)
     return selector if selector.metric.endswith("_bucket") else None
 

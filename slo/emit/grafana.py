@@ -168,7 +168,12 @@ def _row(promise: Promise) -> list[Panel]:
 
 
 def _events_panel(promise: Promise, base: Window) -> Panel:
-    """Where exemplars are: on the duration histogram if there is one, on the counter otherwise."""
+    """Where exemplars are: on the duration histogram if there is one, on the counter otherwise. What is no counter has
+    none, and shows what it was judged by."""
+    if promise.counters is None:
+        share = promql.recorded(promql.ratio_name(base), promise)
+        what = f"The share of bad {promise.unit} in the last {base.name}."
+        return Panel("timeseries", f"Bad {promise.unit}", what, [Target(share, "bad")], width=8, unit="percentunit")
     length = format_duration(base.length)
     selector = exemplars.histogram(promise.indicator)
     if selector is None:
@@ -181,7 +186,7 @@ def _events_panel(promise: Promise, base: Window) -> Panel:
             width=8,
             unit="cps",
         )
-    which = "bad" if promise.indicator.counts == "bad" else "all"
+    which = "bad" if promise.counters.counts == "bad" else "all"
     rate = f"sum by (le) (rate({promql.render_selector(selector)}[{length}]))"
     slow = promql.number(max(promise.objective, SLOW))
     return Panel(

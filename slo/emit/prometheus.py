@@ -11,7 +11,7 @@ from typing import Any
 
 from slo.durations import format_duration
 from slo.emit.alerts import alert_rules, watchdog_rule
-from slo.emit.recording import budget_rules, window_rules
+from slo.emit.recording import budget_rules, calendar_rules, window_rules
 from slo.emit.yaml_text import emit_yaml
 from slo.model import Promise
 
@@ -19,6 +19,12 @@ from slo.model import Promise
 def emit_rules(promises: Iterable[Promise]) -> str:
     """One group a promise for everything that alerts, one for its whole period, and the watchdog."""
     groups = [{"name": "watchdog", "rules": [watchdog_rule()]}]
+    promises = list(promises)
+    calendars = {table.calendar.key: table.calendar for table in (p.windows for p in promises) if table.calendar}
+    if calendars:
+        interval = min(promise.windows.budget_interval for promise in promises)
+        rules = [rule for _, calendar in sorted(calendars.items()) for rule in calendar_rules(calendar)]
+        groups.append(_group("slo-calendars", interval, rules))
     for promise in promises:
         table = promise.windows
         groups.append(_group(f"slo-{promise.name}", table.interval, window_rules(promise) + alert_rules(promise)))

@@ -1,7 +1,7 @@
 """The words of PromQL that the emitters share: record names, selectors, numbers.
 
-Owns every record name in one place. They are Sloth's, whose users' dashboards know them; only the two `increase`
-series are ours.
+Owns every record name in one place. They are Sloth's, whose users' dashboards know them; events, slices and periods
+of the calendar, which Sloth does not record, have names of ours.
 """
 
 from __future__ import annotations
@@ -9,12 +9,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
+from typing import Any
 
 from slo.model import Matcher, Promise, Selector, Window
 
 OBJECTIVE = "slo:objective:ratio"
 ERROR_BUDGET = "slo:error_budget:ratio"
 TIME_PERIOD_DAYS = "slo:time_period:days"
+# What is not counted by counters is looked at, once an evaluation: how much there was, and how much of it was bad.
+TOTAL_SAMPLE = "slo:total_events:sample"
+BAD_SAMPLE = "slo:bad_events:sample"
+# The slice of time that has just passed: its events, the bad ones, and how bad that makes the slice (0 to 1).
+TOTAL_SLICE = "slo:total_events:slice"
+BAD_SLICE = "slo:bad_events:slice"
+SLICE_ERROR = "slo:slice_error:ratio"
+# Periods of a calendar: when the present one began and when it will end, in seconds since 1970.
+PERIOD_BEGIN = "slo:calendar_period:begin"
+PERIOD_END = "slo:calendar_period:end"
 CURRENT_BURN_RATE = "slo:current_burn_rate:ratio"
 PERIOD_BURN_RATE = "slo:period_burn_rate:ratio"
 PERIOD_BUDGET_REMAINING = "slo:period_error_budget_remaining:ratio"
@@ -38,6 +49,20 @@ def bad_name(window: Window) -> str:
 def recorded(name: str, promise: Promise) -> str:
     """One recorded series of a promise."""
     return f'{name}{{slo="{promise.name}"}}'
+
+
+def record(promise: Promise, name: str, expression: str) -> dict[str, Any]:
+    """A recording rule of a promise."""
+    return {
+        "record": name,
+        "expr": expression,
+        "labels": {"service": promise.service.name, "slo": promise.name},
+    }
+
+
+def indent(text: str) -> str:
+    """A text two columns to the right."""
+    return "\n".join(f"  {line}" for line in text.split("\n"))
 
 
 def render_selector(selector: Selector) -> str:

@@ -33,26 +33,28 @@ a group of its own at a slower pace: nothing alerts on it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from slo.calendars import Calendar
 from slo.durations import format_duration
-from slo.emit import promql
+from slo.emit import events, promql
 from slo.model import Promise, Window
 
 Rule = dict[str, Any]
 
-# Float noise (0.0010000000000000002) must not page somebody who is exactly at the objective, since thresholds are
-# strict. 1e-10 is 100,000 times finer than the budget of 99.999 %, and its inverse is exact, which 1e-9's is not.
-RATIO_STEP = "1e-10"
-
 
 def window_rules(promise: Promise) -> list[Rule]:
     """What the alerts need, in order: objective, events and ratios of every alerting window, current burn rate."""
-    rules = [
-        _record(promise, promql.OBJECTIVE, f"vector({promql.number(promise.objective)})"),
-        _record(promise, promql.ERROR_BUDGET, f"vector({promql.number(promise.budget)})"),
-        _record(promise, promql.TIME_PERIOD_DAYS, f"vector({promql.number(promise.windows.period_days)})"),
+    rules = [rule for part in promise.parts for rule in window_rules(part.promise)]
+    rules += [
+        promql.record(promise, promql.OBJECTIVE, f"vector({promql.number(promise.objective)})"),
+        promql.record(promise, promql.ERROR_BUDGET, f"vector({promql.number(promise.budget)})"),
     ]
+    if promise.windows.calendar is None:
+        days = promql.number(promise.windows.period_days)
+        rules.append(promql.record(promise, promql.TIME_PERIOD_DAYS, f"vector({days})"))
+    rules += events.source_rules(promise)
     for window in promise.windows.windows:
         rules += _events_and_ratio(promise, window)
     rules.append(_burn_rate(promise, promql.CURRENT_BURN_RATE, promise.windows.base))
@@ -61,68 +63,86 @@ def window_rules(promise: Promise) -> list[Rule]:
 
 def budget_rules(promise: Promise) -> list[Rule]:
     """What people and the deploy gate need: the same over the whole period, and what is left of the budget."""
-    spent = promql.recorded(promql.PERIOD_BURN_RATE, promise)
-    return [
+    rules = [rule for part in promise.parts for rule in budget_rules(part.promise)]
+    rules += [
         *_events_and_ratio(promise, promise.windows.period),
         _burn_rate(promise, promql.PERIOD_BURN_RATE, promise.windows.period),
-        _record(promise, promql.PERIOD_BUDGET_REMAINING, f"1 - {spent}"),
     ]
+    remaining = f"1 - {promql.recorded(promql.PERIOD_BURN_RATE, promise)}"
+    if promise.windows.calendar:
+        begin, end = _bounds(promise.windows.calendar)
+        rules.append(promql.record(promise, promql.TIME_PERIOD_DAYS, f"vector(({end} - {begin}) / 86400)"))
+        remaining += f" * (time() - {begin})\n/ ({end} - {begin})"
+    rules.append(promql.record(promise, promql.PERIOD_BUDGET_REMAINING, remaining))
+    return rules
 
 
 def _events_and_ratio(promise: Promise, window: Window) -> list[Rule]:
     """Total, bad, and their ratio. Without events there is no ratio."""
-    if window.length <= promise.windows.head.length:
-        total, bad = _raw_total(promise, window), _raw_bad(promise, window)
+    calendar = promise.windows.calendar if window == promise.windows.period else None
+    if promise.parts or (events.reads_directly(promise, window) and not calendar):
+        total, bad = events.total_events(promise, window), events.bad_events(promise, window)
     else:
-        total, bad = _summed(promise, window, promql.total_name), _summed(promise, window, promql.bad_name)
+        total, bad = (_summed(promise, window, name) for name in (promql.total_name, promql.bad_name))
     numerator = promql.recorded(promql.bad_name(window), promise)
     denominator = promql.recorded(promql.total_name(window), promise)
-    ratio = f"clamp(round({numerator} / ({denominator} > 0), {RATIO_STEP}), 0, 1)"
     return [
-        _record(promise, promql.total_name(window), total),
-        _record(promise, promql.bad_name(window), bad),
-        _record(promise, promql.ratio_name(window), ratio),
+        promql.record(promise, promql.total_name(window), total),
+        promql.record(promise, promql.bad_name(window), bad),
+        promql.record(promise, promql.ratio_name(window), events.ratio(numerator, denominator)),
     ]
 
 
-def _raw_total(promise: Promise, window: Window) -> str:
-    return _increase(promql.render_selector(promise.indicator.total), window)
-
-
-def _raw_bad(promise: Promise, window: Window) -> str:
-    counted = _increase(promql.render_selector(promise.indicator.counted), window)
-    total = f"sum({promql.recorded(promql.total_name(window), promise)})"
-    zero_filled = f"{counted}\nor\n0 * {total}"
-    return zero_filled if promise.indicator.counts == "bad" else f"{total} - (\n{_indent(zero_filled)}\n)"
-
-
-def _increase(selector: str, window: Window) -> str:
-    return f"sum(increase({selector}[{format_duration(window.length)}]))"
-
-
-def _summed(promise: Promise, window: Window, name: Any) -> str:
+def _summed(promise: Promise, window: Window, name: Callable[[Window], str]) -> str:
     table = promise.windows
+    if table.calendar and window == table.period:
+        return _since_begin(promise, table.calendar, name(table.base))
     head, base = promql.recorded(name(table.head), promise), promql.recorded(name(table.base), promise)
     offset = table.head.length - table.base.length / 2 - window.step / 2
     reach = window.length - offset - table.base.length
     samples = f"{base}[{format_duration(reach)}:{format_duration(window.step)}] offset {format_duration(offset)}"
     weight = f"{window.step / table.base.length:.10g}"
     factor = "" if weight == "1" else f"{weight} * "
-    return f"{head}\n+ {factor}(\n{_indent(f'sum_over_time({samples})')}\n  or\n  0 * {head}\n)"
+    return f"{head}\n+ {factor}(\n{promql.indent(f'sum_over_time({samples})')}\n  or\n  0 * {head}\n)"
+
+
+def _since_begin(promise: Promise, calendar: Calendar, name: str) -> str:
+    """Samples of the base, one after the other, that lie wholly in the present period of the calendar."""
+    base = promise.windows.base.length
+    begin, _ = _bounds(calendar, " @ end()")
+    whole = f"(time() >= bool {begin} + {base.total_seconds():.10g})"
+    steps = f"[{format_duration(calendar.longest)}:{format_duration(base)}]"
+    return f"sum_over_time((\n  {promql.recorded(name, promise)}\n  * {whole}\n){steps})"
+
+
+def _bounds(calendar: Calendar, at: str = "") -> tuple[str, str]:
+    """When the present period of a calendar begins and ends, as scalars. `calendar_rules` records them."""
+    chosen = f"{{calendar={promql.quote(calendar.key)}}}{at}"
+    return f"scalar({promql.PERIOD_BEGIN}{chosen})", f"scalar({promql.PERIOD_END}{chosen})"
+
+
+def calendar_rules(calendar: Calendar) -> list[Rule]:
+    """When the present period begins and ends: the begin of the first one that rules know, and the lengths of all that
+    have passed since. Before the first and after the last there is no answer, and so no budget."""
+    runs = list(calendar.runs())
+    first_s, last = runs[0].begin_s, runs[-1]
+    known = f"and on () (vector(time()) >= {first_s} < {last.begin_s + last.count * last.length_s})"
+
+    def bound(begun: str) -> str:
+        lengths = (
+            f"  + {run.length_s} * clamp(floor((vector(time()) - {run.begin_s}) / {run.length_s}){begun}, 0, "
+            f"{run.count})  # from {calendar.wall_clock(run.begin_s)}"
+            for run in runs
+        )
+        return "(\n" + "\n".join([f"  vector({first_s})", *lengths]) + f"\n)\n{known}"
+
+    labels = {"calendar": calendar.key}
+    return [
+        {"record": promql.PERIOD_BEGIN, "expr": bound(""), "labels": labels},
+        {"record": promql.PERIOD_END, "expr": bound(" + 1"), "labels": labels},
+    ]
 
 
 def _burn_rate(promise: Promise, name: str, window: Window) -> Rule:
-    ratio = promql.recorded(promql.ratio_name(window), promise)
-    return _record(promise, name, f"{ratio} / {promql.recorded(promql.ERROR_BUDGET, promise)}")
-
-
-def _record(promise: Promise, name: str, expression: str) -> Rule:
-    return {
-        "record": name,
-        "expr": expression,
-        "labels": {"service": promise.service.name, "slo": promise.name},
-    }
-
-
-def _indent(text: str) -> str:
-    return "\n".join(f"  {line}" for line in text.split("\n"))
+    share = promql.recorded(promql.ratio_name(window), promise)
+    return promql.record(promise, name, f"{share} / {promql.recorded(promql.ERROR_BUDGET, promise)}")

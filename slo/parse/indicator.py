@@ -6,9 +6,15 @@ Owns which metrics are executed (ratios of counters in Prometheus) and why the o
 from __future__ import annotations
 
 from slo.model import RatioIndicator, Selector
+from slo.parse.catalogue import Catalogue, Document
 from slo.parse.fields import Fields
 from slo.parse.metadata import read_metadata
 from slo.parse.selector import parse_selector
+
+
+def read_sli(document: Document, catalogue: Catalogue) -> RatioIndicator | None:
+    """Read a document of kind SLI."""
+    return read_indicator(document.metadata, document.spec) if document.spec else None
 
 
 def read_indicator(metadata: Fields | None, spec: Fields) -> RatioIndicator | None:

@@ -11,14 +11,27 @@ from pathlib import Path
 
 from slo.errors import DefinitionErrors, Location, Problem
 from slo.model import Promise, WindowTable
+from slo.parse.catalogue import Catalogue
+from slo.parse.kinds import KINDS
 from slo.parse.nodes import LARGEST_FILE_BYTES, parse_nodes
-from slo.parse.openslo import Catalogue
+from slo.parse.openslo import refuse_shared_names
 from slo.parse.windows import table_for
 
 
 def parse_tree(definitions: Path, table_for: Callable[[timedelta], WindowTable] = table_for) -> tuple[Promise, ...]:
-    """Read `*.yaml` and `*.yml` of a folder and its sub-folders, sorted by name. Raises DefinitionErrors."""
-    catalogue = Catalogue(table_for)
+    """The promises of a folder and its sub-folders, sorted by name. Raises DefinitionErrors."""
+    return promises_of(parse_catalogue(definitions, table_for))
+
+
+def promises_of(catalogue: Catalogue) -> tuple[Promise, ...]:
+    """The promises of all SLOs, sorted by name."""
+    found = (promise for promises in catalogue.of("SLO").values() for promise in promises)
+    return tuple(sorted(found, key=lambda promise: promise.name))
+
+
+def parse_catalogue(definitions: Path, table_for: Callable[[timedelta], WindowTable] = table_for) -> Catalogue:
+    """Every document of `*.yaml` and `*.yml`, by kind and name, with at least one SLO. Raises DefinitionErrors."""
+    catalogue = Catalogue(KINDS, table_for)
     files = sorted(path for path in definitions.rglob("*") if path.suffix in (".yaml", ".yml") and path.is_file())
     if not files:
         problem = Problem(Location(str(definitions)), "", "no-definitions", "no *.yaml here", "Name another folder")
@@ -38,10 +51,12 @@ def parse_tree(definitions: Path, table_for: Callable[[timedelta], WindowTable] 
         catalogue.problems.extend(problems)
         for document in documents:
             catalogue.add(document)
-    promises = catalogue.promises()
+    catalogue.read()
+    promises = promises_of(catalogue)
+    refuse_shared_names(promises, catalogue.problems)
     if not promises and not catalogue.problems:
         problem = Problem(Location(str(definitions)), "", "no-definitions", "no SLO here", "Add a document of kind SLO")
         catalogue.problems.append(problem)
     if catalogue.problems:
         raise DefinitionErrors(catalogue.problems)
-    return tuple(promises)
+    return catalogue

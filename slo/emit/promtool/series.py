@@ -12,7 +12,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from slo.emit import promql
-from slo.model import Matcher, RatioIndicator, Selector
+from slo.model import Indicator, Matcher, RatioIndicator, Selector
 
 ZERO = Decimal(0)
 
@@ -48,11 +48,13 @@ class _Counter:
         self.notation += f" {promql.number(first)}+{promql.number(increment)}x{samples - 1}"
 
 
-def series_of(indicator: RatioIndicator, course: list[Traffic], interval: timedelta) -> list[tuple[str, str]]:
+def series_of(indicator: Indicator, course: list[Traffic], interval: timedelta) -> list[tuple[str, str]]:
     """Series and values of the total, the counted events and `up`, one sample every `interval`.
 
     Raises ValueError when no labels can be invented that the selectors select.
     """
+    if not isinstance(indicator, RatioIndicator) or indicator.gauge:
+        raise ValueError("no series are invented for this kind of indicator")
     counted_labels, total_labels = example_labels(indicator.counted), example_labels(indicator.total)
     nested = indicator.total.metric == indicator.counted.metric and selects(indicator.total, counted_labels)
     if nested:

@@ -53,7 +53,7 @@ def _restart(promise: Promise) -> Scenario:
 def _absent_series(promise: Promise) -> Scenario:
     base = promql.recorded(promql.ratio_name(promise.windows.base), promise)
     half = HOUR / 2
-    if promise.indicator.counts == "bad":
+    if promise.counters and promise.counters.counts == "bad":
         absent = Scenario("no error series yet means no errors", [Traffic(half, BUSY, counted_missing=True)])
         absent.holds(half, f"{base} == 0")
         absent.silent(half, promise)

@@ -160,7 +160,7 @@ REFUSALS = [
     (TARGET, "    - §target: 0.9\n    - {target: 0.99}\n", "spec.objectives[0].displayName", "field-missing"),
     (TARGET, "    - target: §0.8\n", "spec.objectives[0].target", "tier-unreachable"),
     (TARGET, f"{TARGET}---\n{SLO.replace('shop-answers', '§shop-answers')}", "metadata.name", "name-taken"),
-    (SLO, "§- not a mapping\n", "", "field-form"),
+    (SLO, "- §not a mapping\n", "", "field-form"),
 ]  # fmt: skip
 
 
