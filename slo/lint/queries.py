@@ -9,6 +9,8 @@ from slo.model import Promise, Selector
 
 def queries(promise: Promise) -> Iterator[tuple[str, Selector]]:
     """Role and selector of every counter of a promise, the total first."""
-    indicator = promise.indicator
-    yield "total", indicator.total
-    yield indicator.counts, indicator.counted
+    for part in promise.parts:
+        yield from queries(part.promise)
+    if promise.counters:
+        yield "total", promise.counters.total
+        yield promise.counters.counts, promise.counters.counted
