@@ -43,17 +43,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         serve(app, app.state.health, host=settings.host, port=options.port, drain_s=settings.drain_s)
         return 0
     try:
-        asyncio.run(_migrate(settings) if options.command == "migrate" else _seed(settings))
+        asyncio.run(_migrate(settings, options.contract) if options.command == "migrate" else _seed(settings))
     except (OSError, DBAPIError, asyncpg.PostgresError) as error:
         _complain(f"{options.command} failed: {str(error).splitlines()[0]}")
         return 1
     return 0
 
 
-async def _migrate(settings: Settings) -> None:
+async def _migrate(settings: Settings, contract: bool) -> None:
     from service.data import migrations  # Alembic is a quarter of a second and 20 MB that no server needs
 
-    await migrations.apply(settings.database_url)
+    await migrations.apply(settings.database_url, contract=contract)
     _say("the schema is up to date")
 
 
@@ -68,7 +68,8 @@ def _build_parser() -> argparse.ArgumentParser:
     for name in get_args(ServiceName):
         command = commands.add_parser(name, help=f"serve the {name} process")
         command.add_argument("--port", type=int, required=True, help="TCP port to listen on")
-    commands.add_parser("migrate", help="bring the database's schema up to date")
+    migrate = commands.add_parser("migrate", help="bring the database's schema up to date, but for the last contracts")
+    migrate.add_argument("--contract", action="store_true", help="those too: nothing older runs any more")
     commands.add_parser("seed", help="put the users and products in, unless they are there")
     return parser
 

@@ -9,23 +9,27 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, FastAPI
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service import faults as fault
 from service import health, telemetry
 from service.catalog import http as catalog_http
 from service.catalog.model import Product
-from service.catalog.repository import PRODUCT_TTL_S, SqlProductRepository
+from service.catalog.repository import ABSENT_TTL_S, PRODUCT_TTL_S, SqlProductRepository
 from service.data.cache import Cache, build_cache_client
-from service.data.engines import Databases, build_engine
+from service.data.engines import Databases, Timeouts, build_engine
 from service.data.queue import Consumer, forget_history, observe_queue
+from service.deadline import DeadlineMiddleware
+from service.edge.own_writes import OwnWritesMiddleware
 from service.errors import install_error_handlers
 from service.orders import http as orders_http
 from service.orders.payments_client import HttpPayments, build_payments_client
-from service.orders.repository import FULFIL_QUEUE, SqlOrderRepository
+from service.orders.repository import CANCEL_QUEUE, FULFIL_QUEUE, SqlOrderRepository
 from service.orders.workflow import RESERVATION_TTL_S, fulfil_order
 from service.payments import http as payments_http
 from service.payments.repository import SqlChargeRepository
@@ -39,8 +43,8 @@ from service.worker import Chore, Worker
 _NO_TELEMETRY_OF_ITS_OWN: Any = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
 
 TELEMETRY_FLUSH_S = 3.0
-# A reservation may live half as long again as it must.
-RELEASE_INTERVAL_S = RESERVATION_TTL_S / 2
+# What was charged for an order that never came to be is given back this much later than it must. One look at an index.
+RELEASE_INTERVAL_S = 5.0
 HISTORY_TO_KEEP = timedelta(days=1)
 FORGET_INTERVAL_S = 600.0
 
@@ -59,7 +63,9 @@ def build_api_app(settings: Settings) -> FastAPI:
     state = health.Health()
     state.register("postgres", databases.ping_primary)
     faults = fault.Faults(fault.API_FAULTS, allowed=settings.faults_allowed, seed=settings.fault_seed)
-    products = SqlProductRepository(databases, Cache(valkey, "products", Product, ttl_s=PRODUCT_TTL_S))
+    products = SqlProductRepository(
+        databases, Cache(valkey, "products", Product, ttl_s=PRODUCT_TTL_S, absent_ttl_s=ABSENT_TTL_S)
+    )
     routers = [
         users_http.build_router(SqlUserRepository(databases)),
         catalog_http.build_router(products),
@@ -73,6 +79,8 @@ def build_api_app(settings: Settings) -> FastAPI:
         faults,
         routers=routers,
         disturb=faults.disturb_response,
+        opening=[databases.start],
+        position=databases.position,
         closing=[payments.aclose, valkey.aclose, databases.dispose],
     )
 
@@ -101,22 +109,28 @@ def build_worker_app(settings: Settings) -> FastAPI:
     tel = _build_telemetry(settings)
     databases = _build_databases(settings, tel)
     faults = fault.Faults(fault.WORKER_FAULTS, allowed=settings.faults_allowed, seed=settings.fault_seed)
-    orders = SqlOrderRepository(databases)
+    client = build_payments_client(settings.payments_url, pool_size=settings.pool_size)
+    tel.instrument_http_client(client)
+    orders, payments = SqlOrderRepository(databases), HttpPayments(client)
 
     async def fulfil(payload: str, headers: Mapping[str, str]) -> None:
         await faults.disturb_job(headers.get(fault.SCOPE_HEADER))
         await fulfil_order(orders, UUID(payload))
 
+    async def cancel_charge(payload: str, headers: Mapping[str, str]) -> None:
+        await faults.disturb_job(headers.get(fault.SCOPE_HEADER))
+        await payments.cancel(UUID(payload))
+
+    jobs = {FULFIL_QUEUE: fulfil, CANCEL_QUEUE: cancel_charge}
     worker = Worker(
-        lambda: Consumer(
-            settings.database_url, FULFIL_QUEUE, fulfil, application_name=f"signalbox/{settings.instance_id}/queue"
-        ),
+        lambda: Consumer(settings.database_url, jobs, application_name=f"signalbox/{settings.instance_id}/queue"),
         chores=[
             Chore("giving stock back", RELEASE_INTERVAL_S, lambda: orders.release_expired(RESERVATION_TTL_S)),
             Chore("forgetting jobs", FORGET_INTERVAL_S, lambda: forget_history(databases, HISTORY_TO_KEEP)),
         ],
     )
-    tel.observe_queue(FULFIL_QUEUE, lambda: observe_queue(databases, FULFIL_QUEUE))
+    for queue in jobs:
+        tel.observe_queue(queue, partial(observe_queue, databases, queue))
     state = health.Health()
     state.register("queue", worker.ping)
     state.on_drain(worker.stop_fetching)
@@ -127,7 +141,7 @@ def build_worker_app(settings: Settings) -> FastAPI:
         state,
         faults,
         opening=[worker.start],
-        closing=[worker.finish, databases.dispose],
+        closing=[worker.finish, client.aclose, databases.dispose],
     )
 
 
@@ -144,11 +158,21 @@ def _build_telemetry(settings: Settings) -> Telemetry:
 
 def _build_databases(settings: Settings, tel: Telemetry, *, with_replica: bool = False) -> Databases:
     name = f"signalbox/{settings.instance_id}"
-    primary = build_engine(settings.database_url, pool_size=settings.pool_size, application_name=name)
+    timeouts = Timeouts(
+        acquire_s=settings.db_acquire_timeout_s,
+        connect_s=settings.db_connect_timeout_s,
+        statement_s=settings.db_statement_timeout_s,
+        idle_in_transaction_s=settings.db_idle_in_transaction_timeout_s,
+    )
+
+    def pool(url: str) -> AsyncEngine:
+        return build_engine(url, pool_size=settings.pool_size, application_name=name, timeouts=timeouts)
+
+    primary = pool(settings.database_url)
     tel.instrument_engine(primary, pool_name="primary")
     if not (with_replica and settings.replica_url):
         return Databases(primary)
-    replica = build_engine(settings.replica_url, pool_size=settings.pool_size, application_name=name)
+    replica = pool(settings.replica_url)
     tel.instrument_engine(replica, pool_name="replica")
     return Databases(primary, replica)
 
@@ -164,8 +188,13 @@ def _assemble(
     disturb: Callable[..., Awaitable[None]] | None = None,
     opening: Sequence[Callable[[], None]] = (),
     closing: Sequence[Close],
+    position: Callable[[], Awaitable[int]] | None = None,
 ) -> FastAPI:
-    """What every process has in common. ``disturb`` is asked before each public route, where faults are allowed."""
+    """What every process has in common.
+
+    ``disturb`` is asked before each public route, where faults are allowed. ``position`` is where the database's log
+    ends: callers of a process that has one read their own writes.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -196,5 +225,8 @@ def _assemble(
         app.include_router(router, dependencies=disturbance)
     app.include_router(health.build_router(state))
     app.include_router(fault.build_router(faults))
+    if position is not None:
+        app.add_middleware(OwnWritesMiddleware, position=position)
+    app.add_middleware(DeadlineMiddleware, budget_s=settings.request_timeout_s)
     tel.instrument_app(app)
     return app

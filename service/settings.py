@@ -41,7 +41,15 @@ class Settings(BaseSettings):
     payments_url: str = "http://127.0.0.1:8160"
     otlp_url: str = "http://127.0.0.1:4318"
 
+    # Connections of this process to each of primary, replica, Valkey and payments: as many as it can use at once.
     pool_size: int = Field(default=10, ge=1, le=200)
+    # From the outside in; what each means: service.data.engines.Timeouts.
+    db_acquire_timeout_s: float = Field(default=2.0, gt=0, le=60)
+    db_connect_timeout_s: float = Field(default=3.0, gt=0, le=60)
+    db_statement_timeout_s: float = Field(default=5.0, gt=0, le=600)
+    db_idle_in_transaction_timeout_s: float = Field(default=10.0, gt=0, le=600)
+    # The budget of a request. Below what a leaving server waits for requests in hand (server.FINISH_TIMEOUT_S).
+    request_timeout_s: float = Field(default=8.0, gt=0, le=60)
     drain_s: float = Field(default=2.0, ge=0, le=300)
 
     faults: Literal["on", "off"] = "on"

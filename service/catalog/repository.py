@@ -16,6 +16,8 @@ from service.data.cache import Cache
 from service.data.engines import Databases
 
 PRODUCT_TTL_S = 30.0
+# A product that is not there may come to be; who asks for it before should not have to wait long for it.
+ABSENT_TTL_S = 5.0
 
 _products = table(
     "products",

@@ -27,8 +27,8 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service import telemetry
-from service.data.engines import CONNECT_TIMEOUT_S, Databases
+from service import deadline, telemetry
+from service.data.engines import Databases, Timeouts
 
 # A killed worker's jobs are back after this long. The beat goes out twice as often, and one that fails leaves time
 # for the next (PgQueuer, "Heartbeat": interval T/2, flushed within T/8).
@@ -44,6 +44,7 @@ JOB_TIMEOUT_S = 90.0
 FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 30.0
 MAX_ATTEMPTS = 24
+CONNECT_TIMEOUT_S = Timeouts().connect_s
 # The connection that listens and fetches; longer than any of its statements takes.
 COMMAND_TIMEOUT_S = 10.0
 
@@ -109,19 +110,20 @@ _FORGET_STATISTICS = text("DELETE FROM pgqueuer_statistics WHERE created < now()
 
 
 class Consumer:
-    """Takes jobs out of one queue over one connection of its own. For one ``run``: make another to start again."""
+    """Takes jobs out of queues over one connection of its own. For one ``run``: make another to start again."""
 
-    def __init__(self, database_url: str, queue: str, handler: Handler, *, application_name: str) -> None:
+    def __init__(self, database_url: str, handlers: Mapping[str, Handler], *, application_name: str) -> None:
         self._dsn = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
-        self._queue = queue
-        self._handler = handler
+        self._handlers = handlers
         self._application_name = application_name
         self._manager: QueueManager | None = None
         self._in_hand: set[asyncio.Timeout] = set()
         self._stopped = False
         self._log = telemetry.logger(__name__)
         self._durations = {
-            outcome: telemetry.metrics.process_duration.labels(queue, outcome) for outcome in ("good", "bad")
+            (queue, outcome): telemetry.metrics.process_duration.labels(queue, outcome)
+            for queue in handlers
+            for outcome in ("good", "bad")
         }
 
     @property
@@ -139,7 +141,8 @@ class Consumer:
         )
         try:
             manager = QueueManager(Queries(AsyncpgDriver(connection)))
-            manager.entrypoint(self._queue, on_failure="hold", executor_factory=_retrying)(self._deliver)
+            for queue in self._handlers:
+                manager.entrypoint(queue, on_failure="hold", executor_factory=_retrying)(self._deliver)
             if self._stopped:
                 return
             self._manager = manager
@@ -166,27 +169,29 @@ class Consumer:
         Never cancel ``run`` instead: PgQueuer takes that as the wish to delete the jobs.
         """
         now = asyncio.get_running_loop().time()
-        for deadline in self._in_hand:
-            deadline.reschedule(now)
+        for timeout in self._in_hand:
+            timeout.reschedule(now)
 
     async def _deliver(self, job: Job) -> None:
-        deadline = asyncio.timeout(JOB_TIMEOUT_S)
+        timeout = asyncio.timeout(JOB_TIMEOUT_S)
+        token = deadline.begin(JOB_TIMEOUT_S)
         try:
-            async with deadline:
-                self._in_hand.add(deadline)
+            async with timeout:
+                self._in_hand.add(timeout)
                 await self._process(job)
         except TimeoutError:
-            if not (deadline.expired() and self._stopped):
+            if not (timeout.expired() and self._stopped):
                 raise
             raise RetryRequested(reason="the worker stopped before the job was done") from None
         finally:
-            self._in_hand.discard(deadline)
+            deadline.end(token)
+            self._in_hand.discard(timeout)
 
     async def _process(self, job: Job) -> None:
         headers = {key: str(value) for key, value in (job.headers or {}).items()}
         attributes = {
             **_MESSAGING,
-            "messaging.destination.name": self._queue,
+            "messaging.destination.name": job.entrypoint,
             "messaging.operation.type": "process",
             "messaging.message.id": str(job.id),
             "signalbox.job.attempt": job.attempts,
@@ -194,16 +199,16 @@ class Consumer:
         outcome = "bad"
         started = perf_counter()
         try:
-            with telemetry.consumer_span(self._queue, headers, attributes=attributes):
+            with telemetry.consumer_span(job.entrypoint, headers, attributes=attributes):
                 try:
-                    await self._handler((job.payload or b"").decode(), headers)
+                    await self._handlers[job.entrypoint]((job.payload or b"").decode(), headers)
                 except Exception as error:
                     self._log.warning("job failed", exc_info=error, extra=attributes)
                     raise
                 self._log.info("job done", extra=attributes)
             outcome = "good"
         finally:
-            self._durations[outcome].observe(perf_counter() - started)
+            self._durations[job.entrypoint, outcome].observe(perf_counter() - started)
 
 
 def _retrying(parameters: EntrypointExecutorParameters) -> DatabaseRetryEntrypointExecutor:

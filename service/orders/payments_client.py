@@ -1,20 +1,28 @@
-"""Payments as the api sees it, over HTTP. Owns time-outs, the one retry, and what an answer means."""
+"""Payments as the api and the worker see it, over HTTP. Owns time-outs, retries, and what an answer means."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Mapping
 from http import HTTPStatus
 from uuid import UUID
 
 import httpx
 
+from service import deadline
+from service.deadline import DeadlineExceeded
 from service.faults import scope_headers
 from service.orders.model import PaymentRefused, PaymentUnavailable
+from service.outbound import Breaker, CircuitOpen, RetryBudget
 
 # The whole of it, retry included. A customer waits for this.
 DEADLINE_S = 2.0
 CONNECT_TIMEOUT_S = 0.5
+# Left of the request's budget for what has to be done after payments answered, or did not.
+RESERVE_S = 0.5
+# Before a second try: long enough for a process that is being replaced, and not in step with everybody else.
+PAUSE_S = 0.05
 
 
 def build_payments_client(base_url: str, *, pool_size: int) -> httpx.AsyncClient:
@@ -31,15 +39,39 @@ class HttpPayments:
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
+        self._breaker = Breaker("payments")
+        self._retries = RetryBudget("payments")
 
     async def charge(self, order_id: UUID, amount_cents: int, currency: str) -> None:
-        """Charge for an order, once however often it is asked. Raises ``PaymentRefused``, ``PaymentUnavailable``."""
+        """Charge for an order, once however often it is asked.
+
+        Raises ``PaymentRefused``, ``PaymentUnavailable``, or ``DeadlineExceeded`` when the caller has no time left.
+        """
         body = {"order_id": str(order_id), "amount_cents": amount_cents, "currency": currency}
+        await self._ask("POST", "/v1/charges", body)
+
+    async def cancel(self, order_id: UUID) -> None:
+        """Refund what was charged for an order, and have nothing charged any more. Raises ``PaymentUnavailable``."""
+        await self._ask("DELETE", f"/v1/charges/{order_id}")
+
+    async def _ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> None:
         try:
-            async with asyncio.timeout(DEADLINE_S):
-                response = await self._post(body)
+            with self._breaker.call(PaymentUnavailable):
+                await self._answer(method, path, body)
+        except CircuitOpen as error:
+            raise PaymentUnavailable("payments fails at the moment and was not asked") from error
+
+    async def _answer(self, method: str, path: str, body: Mapping[str, object] | None) -> None:
+        left_s = deadline.left_s(at_most=DEADLINE_S + RESERVE_S) - RESERVE_S
+        if left_s <= 0:
+            raise DeadlineExceeded("there is no time left to ask payments")
+        try:
+            async with asyncio.timeout(left_s):
+                response = await self._send(method, path, body, left_s)
         except (TimeoutError, httpx.TimeoutException) as error:
-            raise PaymentUnavailable(f"payments did not answer within {DEADLINE_S:g} s") from error
+            said = f"payments did not answer within {left_s:.1f} s"
+            # A caller in a hurry says nothing about payments.
+            raise (PaymentUnavailable(said) if left_s >= DEADLINE_S else DeadlineExceeded(said)) from error
         except httpx.TransportError as error:
             raise PaymentUnavailable("payments cannot be reached") from error
         if response.status_code == HTTPStatus.PAYMENT_REQUIRED:
@@ -47,13 +79,17 @@ class HttpPayments:
         if not response.is_success:
             raise PaymentUnavailable(f"payments answered {response.status_code}")
 
-    async def _post(self, body: Mapping[str, object]) -> httpx.Response:
-        headers = scope_headers()
+    async def _send(self, method: str, path: str, body: Mapping[str, object] | None, left_s: float) -> httpx.Response:
+        headers = {**scope_headers(), deadline.HEADER: str(int(left_s * 1000))}
+        self._retries.earn()
         try:
-            return await self._client.post("/v1/charges", json=body, headers=headers)
+            return await self._client.request(method, path, json=body, headers=headers)
         except httpx.TimeoutException:
             raise
         except httpx.TransportError:
             # A kept connection that the other side closed meanwhile, or a process that was just replaced. The order
             # is the key of the charge, so asking a second time is safe even when the first was heard.
-            return await self._client.post("/v1/charges", json=body, headers=headers)
+            if not self._retries.take():
+                raise
+            await asyncio.sleep(PAUSE_S * random.uniform(0.5, 1.5))
+            return await self._client.request(method, path, json=body, headers=headers)

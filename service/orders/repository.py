@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, Float, Integer, Row, Text, Uuid, bindparam, text
+from sqlalchemy import ARRAY, BigInteger, Float, Integer, Row, Text, TextClause, Uuid, bindparam, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.data.engines import Databases
 from service.data.queue import enqueue
@@ -27,6 +28,7 @@ from service.orders.model import (
 )
 
 FULFIL_QUEUE = "orders.fulfil"
+CANCEL_QUEUE = "orders.cancel-charge"
 
 _order_id = bindparam("order_id", type_=Uuid)
 _user_id = bindparam("user_id", type_=BigInteger)
@@ -78,14 +80,16 @@ _PLACE = text(
 # Several reservations may hold the same product, so quantities are added up before they are given back.
 _GIVE_BACK = """
     WITH released AS (
-        DELETE FROM stock_reservations WHERE {which} RETURNING product_id, quantity
+        DELETE FROM stock_reservations WHERE {which} RETURNING order_id, product_id, quantity
     ), total AS (
         SELECT product_id, sum(quantity) AS quantity FROM released GROUP BY product_id
     ), locked AS (
         SELECT id, quantity FROM products JOIN total ON id = product_id
         ORDER BY id FOR NO KEY UPDATE OF products
+    ), given_back AS (
+        UPDATE products SET stock = stock + locked.quantity FROM locked WHERE products.id = locked.id
     )
-    UPDATE products SET stock = stock + locked.quantity FROM locked WHERE products.id = locked.id
+    SELECT DISTINCT order_id FROM released
 """
 _RELEASE = text(_GIVE_BACK.format(which="order_id = :order_id")).bindparams(_order_id)
 _RELEASE_EXPIRED = text(
@@ -127,15 +131,15 @@ class SqlOrderRepository:
             await connection.execute(_RESERVE, {"order_id": order_id, **_columns(items)})
         return items
 
-    async def release(self, order_id: UUID) -> None:
-        """Give the stock reserved for an order back."""
+    async def release(self, order_id: UUID, *, charged: bool) -> None:
+        """Give the stock reserved for an order back; and see a charge undone where there may be one."""
         async with self._databases.transaction() as connection:
-            await connection.execute(_RELEASE, {"order_id": order_id})
+            await _release(connection, _RELEASE.bindparams(order_id=order_id), charged=charged)
 
     async def release_expired(self, older_than_s: float) -> int:
-        """Give back the stock of every reservation older than this; how many products got some."""
+        """Release every reservation older than this, as perhaps charged; how many there were."""
         async with self._databases.transaction() as connection:
-            return (await connection.execute(_RELEASE_EXPIRED, {"older_than_s": older_than_s})).rowcount
+            return await _release(connection, _RELEASE_EXPIRED.bindparams(older_than_s=older_than_s), charged=True)
 
     async def place(self, order_id: UUID, user_id: int, items: Sequence[Item], currency: str) -> Order:
         """Turn a reservation into an order and the job that fulfils it. Raises ``ReservationExpired``."""
@@ -159,6 +163,14 @@ class SqlOrderRepository:
         async with self._databases.transaction() as connection:
             delay_s = (await connection.execute(_FULFIL, {"order_id": order_id})).scalar_one_or_none()
         return None if delay_s is None else float(delay_s)
+
+
+async def _release(connection: AsyncConnection, statement: TextClause, *, charged: bool) -> int:
+    released = (await connection.execute(statement)).scalars().all()
+    if charged:
+        for order_id in released:
+            await enqueue(connection, CANCEL_QUEUE, str(order_id), scope_headers())
+    return len(released)
 
 
 def _priced(products: Sequence[Row[Any]], user_id: int, lines: Sequence[Line]) -> list[Item]:

@@ -10,11 +10,10 @@ One transaction around all three would be simpler and was not taken: while payme
 popular products locked and every connection of the pool busy, and a slow neighbour would become an outage of the
 whole api.
 
-A process that dies between the steps leaves a reservation, which the worker gives back once it is
-``RESERVATION_TTL_S`` old. When it dies, or the database goes away, after the charge and before the order, a charge
-without an order is left too; the same when payments charges after we gave up waiting for its answer. It is found as a
-captured charge whose ``order_id`` no order has; giving the money back is not automated yet. The other way round, an
-order without a charge or without its job, cannot be.
+A process that dies between the steps, or gives up waiting for payments, leaves a reservation and perhaps a charge. A
+reservation becomes either an order or, in the transaction that gives its stock back, a job that cancels the charge:
+never both, never neither. That transaction is ours when payments does not answer, and the worker's for reservations
+that are ``RESERVATION_TTL_S`` old. A charge that arrives even later finds its order cancelled.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from uuid import UUID, uuid4
 from service import telemetry
 from service.catalog.model import CURRENCY
 from service.errors import ServiceError
-from service.orders.model import Item, Line, Order, OrderNotFound, total_cents
+from service.orders.model import Item, Line, Order, OrderNotFound, PaymentRefused, total_cents
 
 # Well above the longest that payments is waited for, so that only orders nobody is working on are given up.
 RESERVATION_TTL_S = 60.0
@@ -42,12 +41,12 @@ class OrderRepository(Protocol):
         """
         ...
 
-    async def release(self, order_id: UUID) -> None:
-        """Give the stock reserved for an order back."""
+    async def release(self, order_id: UUID, *, charged: bool) -> None:
+        """Give the stock reserved for an order back; and see a charge undone where there may be one."""
         ...
 
     async def release_expired(self, older_than_s: float) -> int:
-        """Give back the stock of every reservation older than this; how many products got some."""
+        """Release every reservation older than this, as perhaps charged; how many there were."""
         ...
 
     async def place(self, order_id: UUID, user_id: int, items: Sequence[Item], currency: str) -> Order:
@@ -70,6 +69,10 @@ class Payments(Protocol):
         """Charge for an order, once however often it is asked. Raises ``PaymentRefused``, ``PaymentUnavailable``."""
         ...
 
+    async def cancel(self, order_id: UUID) -> None:
+        """Refund what was charged for an order, and have nothing charged any more. Raises ``PaymentUnavailable``."""
+        ...
+
 
 async def place_order(orders: OrderRepository, payments: Payments, user_id: int, lines: Sequence[Line]) -> Order:
     """Order ``lines`` for a user and pay for them. Raises what the three steps raise; nothing is ordered then."""
@@ -79,8 +82,8 @@ async def place_order(orders: OrderRepository, payments: Payments, user_id: int,
     try:
         with telemetry.span("orders.charge"):
             await payments.charge(order_id, total_cents(items), CURRENCY)
-    except ServiceError:
-        await orders.release(order_id)
+    except ServiceError as error:
+        await orders.release(order_id, charged=not isinstance(error, PaymentRefused))
         raise
     with telemetry.span("orders.place"):
         order = await orders.place(order_id, user_id, items, CURRENCY)

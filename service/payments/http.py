@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.edge.pagination import MAX_ID
 from service.errors import problem_responses
 from service.payments import workflow
-from service.payments.model import Charge, ChargeMismatch, ChargeRefused, ChargeStatus
+from service.payments.model import Charge, ChargeCancelled, ChargeMismatch, ChargeRefused, ChargeStatus
 from service.payments.workflow import ChargeRepository
 
 _ORDER_ID = "0b8f7f0e-5a0c-4d5f-9a5e-2f6f3f0d7c11"
@@ -50,10 +50,15 @@ def build_router(charges: ChargeRepository) -> APIRouter:
         "",
         response_model=ChargeOut,
         status_code=201,
-        responses=problem_responses(ChargeRefused, ChargeMismatch),
+        responses=problem_responses(ChargeRefused, ChargeCancelled, ChargeMismatch),
     )
     async def create_charge(body: ChargeIn) -> Charge:
         """Charge for an order. Idempotent by order: a repetition answers like the first time."""
         return await workflow.charge_order(charges, body.order_id, body.amount_cents, body.currency)
+
+    @router.delete("/{order_id}", response_model=ChargeOut, responses=problem_responses())
+    async def cancel_charge(order_id: UUID) -> Charge:
+        """Give an order up: its charge is refunded, and one that is still on its way will be refused. Idempotent."""
+        return await workflow.cancel_charge(charges, order_id)
 
     return router

@@ -13,10 +13,16 @@ LIMIT_CENTS = 1_000_000
 
 
 class ChargeStatus(StrEnum):
-    """What became of a charge. It never changes."""
+    """What became of a charge. A captured one may be refunded; nothing else changes."""
 
     CAPTURED = "captured"
     REFUSED = "refused"
+    REFUNDED = "refunded"
+    VOIDED = "voided"  # given up before anything was charged; nothing will be
+
+
+# What stands in a voided charge, which nobody put a price to (ISO 4217: no currency).
+NO_CURRENCY = "XXX"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,12 @@ class ChargeRefused(Refused):
     """The charge was decided, and refused."""
 
     kind = "charge-refused"
+
+
+class ChargeCancelled(Refused):
+    """The order was given up; it is not charged any more."""
+
+    kind = "charge-cancelled"
 
 
 class ChargeMismatch(Conflict):

@@ -6,11 +6,14 @@ second charge impossible, whichever replica of payments is asked. A cache promis
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Text, Uuid, column, select, table
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import BigInteger, Row, Text, Uuid, bindparam, column, select, table, text
 from sqlalchemy.dialects.postgresql import insert
 
 from service.data.engines import Databases
-from service.payments.model import Charge, ChargeStatus
+from service.payments.model import NO_CURRENCY, Charge, ChargeStatus
 
 _charges = table(
     "charges",
@@ -22,6 +25,20 @@ _charges = table(
     schema="payments",
 )
 _columns = (_charges.c.id, _charges.c.order_id, _charges.c.amount_cents, _charges.c.currency, _charges.c.status)
+
+# One statement decides between a charge and its being given up, whichever came first and however often it is asked.
+_CANCEL = text(
+    """
+    WITH before AS (SELECT status FROM payments.charges WHERE order_id = :order_id)
+    INSERT INTO payments.charges AS charge (id, order_id, amount_cents, currency, status)
+    VALUES (:id, :order_id, 0, :currency, 'voided')
+    ON CONFLICT (order_id) DO UPDATE SET
+        status = CASE charge.status WHEN 'captured' THEN 'refunded' ELSE charge.status END,
+        refunded_at = CASE charge.status WHEN 'captured' THEN clock_timestamp() ELSE charge.refunded_at END
+    RETURNING id, order_id, amount_cents, currency, status,
+        status IS DISTINCT FROM (SELECT status FROM before) AS changed
+    """
+).bindparams(bindparam("id", type_=Uuid), bindparam("order_id", type_=Uuid), bindparam("currency", type_=Text))
 
 
 class SqlChargeRepository:
@@ -48,5 +65,15 @@ class SqlChargeRepository:
             if (await connection.execute(statement)).first() is not None:
                 return charge
         rows = await self._databases.read_primary(select(*_columns).where(_charges.c.order_id == charge.order_id))
-        row = rows[0]
-        return Charge(row.id, row.order_id, row.amount_cents, row.currency, ChargeStatus(row.status))
+        return _charge(rows[0])
+
+    async def cancel(self, order_id: UUID) -> tuple[Charge, bool]:
+        """Refund the order's charge, or note that there shall be none; and whether this call did so."""
+        values = {"id": uuid4(), "order_id": order_id, "currency": NO_CURRENCY}
+        async with self._databases.transaction() as connection:
+            row = (await connection.execute(_CANCEL, values)).one()
+        return _charge(row), row.changed
+
+
+def _charge(row: Row[Any]) -> Charge:
+    return Charge(row.id, row.order_id, row.amount_cents, row.currency, ChargeStatus(row.status))

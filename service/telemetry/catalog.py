@@ -87,7 +87,20 @@ DB_WAIT = Metric(
 DB_TIMEOUTS = Metric(
     "db_client_connection_timeouts", "counter", "Callers that gave up waiting for a connection.", (POOL,)
 )
+DB_REPLICA_LAG = Metric("db_replica_lag_seconds", "gauge", "Age of the newest commit that the replica has for certain.")
+DB_READS = Metric(
+    "db_reads", "counter", "Reads that may go to the replica, by the pool that got them and why.", (POOL, "reason")
+)
 CACHE_REQUESTS = Metric("cache_requests", "counter", "Cache look-ups, by result.", ("cache", "result"))
+CACHE_LOADS = Metric(
+    "cache_loads", "counter", "Times that a value was fetched from its source, by what for.", ("cache", "cause")
+)
+CIRCUIT_STATE = Metric("circuit_state", "gauge", "Circuit to a peer: 0 closed, 1 half open, 2 open.", ("peer",))
+CIRCUIT_REFUSED = Metric("circuit_refused", "counter", "Calls that an open circuit spared a peer.", ("peer",))
+RETRIES = Metric("retries", "counter", "Second tries: taken, or refused for want of budget.", ("peer", "result"))
+DEADLINE_EXCEEDED = Metric(
+    "deadline_exceeded", "counter", "Requests, jobs and calls given up for want of time.", ("what",)
+)
 QUEUE_DEPTH = Metric("messaging_queue_depth", "gauge", "Jobs that wait.", (DESTINATION,))
 QUEUE_AGE = Metric("messaging_queue_oldest_age_seconds", "gauge", "Age of the oldest waiting job.", (DESTINATION,))
 PROCESS_DURATION = Metric(
@@ -96,6 +109,9 @@ PROCESS_DURATION = Metric(
     "Time the worker spent on one delivery of a job.",
     (DESTINATION, "outcome"),
     REQUEST_SECONDS,
+)
+CHARGES_CANCELLED = Metric(
+    "charges_cancelled", "counter", "Orders given up: refunded, or voided before anything was charged.", ("status",)
 )
 ORDERS_PLACED = Metric("orders_placed", "counter", "Orders committed.")
 FULFILMENT_DELAY = Metric(

@@ -3,34 +3,81 @@
 Owns every table there is, the queue's included. Repositories name the columns that they use; nothing else creates or
 alters a table.
 
-A new version is a new file in ``versions`` with the next number, whose ``down_revision`` names the one before.
+A new version is a new file in ``versions`` with the next number, whose ``down_revision`` names the one before. Versions
+are applied while the service runs, old and new side by side, so what changes and what goes away are two versions:
+
+- **expand** (the default) adds. What runs now must not notice; what is deployed next may use it.
+- **contract** (``phase = "contract"`` in the file) takes away or forbids. It is for when nothing that runs needs what
+  goes. ``apply`` therefore stops before contracts that are the last versions, until it is asked for them: after the
+  roll-out, or with the first expansion of the next release.
+
+docs/migrations.md has the rules of both and an example. No statement may wait long for a lock, since everybody else
+then queues up behind it: it gives up after ``LOCK_TIMEOUT`` and is tried again. A version that was interrupted is begun
+again, so a version is either one transaction or repeatable statement by statement.
 """
 
 from __future__ import annotations
 
+import asyncio
+import random
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 # Any number will do, as long as nothing else in the database locks the same one.
 _ADVISORY_LOCK = 5_130_020_401
+# Readers and writers that come after a waiting ALTER TABLE wait as well: about what they would not notice.
+LOCK_TIMEOUT = "500ms"
+ATTEMPTS = 20
+PAUSE_S = 1.0
+TURN_S = 0.2
+_LOCK_NOT_AVAILABLE, _DEADLOCK = "55P03", "40P01"
 
 
-async def apply(database_url: str) -> None:
-    """Apply what is missing. Safe to run twice at once: the second waits for the first, and finds nothing to do."""
+async def apply(database_url: str, *, contract: bool = False) -> None:
+    """Apply what is missing, the last contracts only if asked to.
+
+    Safe to run twice at once: the second waits for the first, and finds nothing to do. Raises ``DBAPIError`` when a
+    lock cannot be had in ``ATTEMPTS`` tries.
+    """
     engine = create_async_engine(database_url, poolclass=NullPool)
     try:
         async with engine.connect() as connection:
-            await connection.execute(text(f"SELECT pg_advisory_lock({_ADVISORY_LOCK})"))
-            await connection.commit()  # the lock is the session's, and ends with it
-            await connection.run_sync(_upgrade)
+            await _take_turn(connection)
+            await connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
             await connection.commit()
+            for attempt in range(1, ATTEMPTS + 1):
+                try:
+                    await connection.run_sync(_upgrade, contract)
+                    await connection.commit()
+                    return
+                except DBAPIError as error:
+                    sqlstate = getattr(error.orig, "sqlstate", None)
+                    if sqlstate not in (_LOCK_NOT_AVAILABLE, _DEADLOCK) or attempt == ATTEMPTS:
+                        raise
+                    await connection.rollback()
+                    await asyncio.sleep(PAUSE_S * random.uniform(0.5, 1.5))
     finally:
         await engine.dispose()
+
+
+async def _take_turn(connection: AsyncConnection) -> None:
+    """Wait for the lock of this session by asking again and again.
+
+    Not inside one statement: that would hold a snapshot, for whose end a concurrent index build waits.
+    """
+    while True:
+        taken = (await connection.execute(text(f"SELECT pg_try_advisory_lock({_ADVISORY_LOCK})"))).scalar_one()
+        await connection.commit()  # the lock is the session's, and ends with it
+        if taken:
+            return
+        await asyncio.sleep(TURN_S)
 
 
 def build_config() -> Config:
@@ -41,7 +88,15 @@ def build_config() -> Config:
     return config
 
 
-def _upgrade(connection: Connection) -> None:
+def target(config: Config, *, contract: bool) -> str:
+    """The version to come to: the newest, or the newest that is not one of the contracts at the end."""
+    newest_first = ScriptDirectory.from_config(config).walk_revisions()
+    return next(
+        script.revision for script in newest_first if contract or getattr(script.module, "phase", "") != "contract"
+    )
+
+
+def _upgrade(connection: Connection, contract: bool) -> None:
     config = build_config()
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, target(config, contract=contract))

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,14 +119,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def run_api(stack: Stack, addresses: Addresses, log: Path, **changes: str) -> Iterator[Process]:
-    """An api of the test's own, ready."""
-    port = free_port()
+def run_service(
+    stack: Stack, addresses: Addresses, log: Path, service: str = "api", port: int = 0, **changes: str
+) -> Iterator[Process]:
+    """A process of the service that is the test's own, ready."""
+    port = port or free_port()
     with (
         log.open("wb") as output,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=15) as client,
         subprocess.Popen(
-            [sys.executable, "-m", "service", "api", "--port", str(port)],
+            [sys.executable, "-m", "service", service, "--port", str(port)],
             cwd=ROOT,
             env=environment(stack, addresses, **changes),
             stdout=output,
@@ -134,10 +136,15 @@ def run_api(stack: Stack, addresses: Addresses, log: Path, **changes: str) -> It
         ) as popen,
     ):
         try:
-            eventually(lambda: client.get("/readyz").status_code == 200, "an api of the test's own", within_s=60)
+            eventually(lambda: client.get("/readyz").status_code == 200, f"{service} of the test's own", within_s=60)
             yield Process(popen, client)
         finally:
             popen.kill()
+
+
+def run_api(stack: Stack, addresses: Addresses, log: Path, **changes: str) -> AbstractContextManager[Process]:
+    """An api of the test's own, ready."""
+    return run_service(stack, addresses, log, "api", **changes)
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ async def test_a_consumer_that_fails_is_replaced_until_the_worker_is_told_to_lea
     third = asyncio.Event()
 
     def build() -> Consumer:
-        built.append(Consumer(url, "orders.fulfil", no_job, application_name="test"))
+        built.append(Consumer(url, {"orders.fulfil": no_job}, application_name="test"))
         if len(built) == 3:
             third.set()
         return built[-1]
@@ -63,5 +63,5 @@ async def test_a_consumer_that_fails_is_replaced_until_the_worker_is_told_to_lea
 
 
 async def test_a_worker_that_never_started_can_be_told_to_leave() -> None:
-    worker = Worker(lambda: Consumer(an_unreachable_url(), "orders.fulfil", no_job, application_name="test"), [])
+    worker = Worker(lambda: Consumer(an_unreachable_url(), {"orders.fulfil": no_job}, application_name="test"), [])
     await asyncio.wait_for(worker.finish(), 5)

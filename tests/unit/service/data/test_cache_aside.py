@@ -34,7 +34,7 @@ def a_closed_port() -> int:
 
 async def test_a_cache_that_is_gone_is_an_error_and_the_source_answers(recorded: Recorded) -> None:
     client = build_cache_client(f"redis://127.0.0.1:{a_closed_port()}/0", pool_size=2)
-    cache = Cache(client, "products", Product, ttl_s=30)
+    cache = Cache(client, "products", Product, ttl_s=30, absent_ttl_s=5)
     product = Product(1, "Slim Oak Desk", 100, 5)
 
     async def load() -> Product | None:

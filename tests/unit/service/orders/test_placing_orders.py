@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from service.deadline import DeadlineExceeded
 from service.errors import ServiceError
 from service.orders.model import (
     Item,
@@ -47,6 +48,7 @@ class MemoryOrders:
         self.reservations: dict[UUID, Sequence[Item]] = {}
         self.orders: dict[UUID, Order] = {}
         self.jobs: list[UUID] = []
+        self.to_cancel: list[UUID] = []
 
     async def reserve(self, order_id: UUID, user_id: int, lines: Sequence[Line]) -> Sequence[Item]:
         for line in lines:
@@ -59,9 +61,12 @@ class MemoryOrders:
         self.reservations[order_id] = [Item(line.product_id, line.quantity, self.price_cents) for line in lines]
         return self.reservations[order_id]
 
-    async def release(self, order_id: UUID) -> None:
-        for item in self.reservations.pop(order_id, ()):
+    async def release(self, order_id: UUID, *, charged: bool) -> None:
+        items = self.reservations.pop(order_id, ())
+        for item in items:
             self.stock[item.product_id] += item.quantity
+        if items and charged:
+            self.to_cancel.append(order_id)
 
     async def release_expired(self, older_than_s: float) -> int:
         raise NotImplementedError
@@ -97,6 +102,9 @@ class MemoryPayments:
             raise self.answer
         self.charged[order_id] = amount_cents
 
+    async def cancel(self, order_id: UUID) -> None:
+        raise NotImplementedError
+
 
 LINES = [Line(1, 2), Line(2, 1)]
 
@@ -121,21 +129,27 @@ async def test_nobody_is_charged_for_what_cannot_be_had(lines: list[Line]) -> No
     assert orders.stock == {1: 5, 2: 5}
 
 
-@pytest.mark.parametrize("answer", [PaymentRefused("no"), PaymentUnavailable("gone")])
-async def test_stock_comes_back_when_the_money_does_not_come(recorded: Recorded, answer: ServiceError) -> None:
+@pytest.mark.parametrize(
+    ("answer", "perhaps_charged"),
+    [(PaymentRefused("no"), False), (PaymentUnavailable("gone"), True), (DeadlineExceeded("late"), True)],
+)
+async def test_stock_comes_back_when_the_money_does_not_come_and_a_charge_that_may_be_is_undone(
+    recorded: Recorded, answer: ServiceError, perhaps_charged: bool
+) -> None:
     orders = MemoryOrders({1: 5, 2: 5})
     with pytest.raises(type(answer)):
         await place_order(orders, MemoryPayments(answer), 7, LINES)
     assert orders.stock == {1: 5, 2: 5}
     assert not orders.orders
     assert not orders.jobs
+    assert len(orders.to_cancel) == perhaps_charged
     assert "orders_placed_total 0.0" in recorded.metrics_text()
 
 
 async def test_a_reservation_that_is_gone_makes_no_order() -> None:
     class Slow(MemoryPayments):
         async def charge(self, order_id: UUID, amount_cents: int, currency: str) -> None:
-            await orders.release(order_id)
+            await orders.release(order_id, charged=True)
 
     orders = MemoryOrders({1: 5, 2: 5})
     with pytest.raises(ReservationExpired):

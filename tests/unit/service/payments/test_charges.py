@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,7 +13,7 @@ from fastapi import FastAPI
 
 from service.errors import install_error_handlers
 from service.payments.http import build_router
-from service.payments.model import LIMIT_CENTS, Charge
+from service.payments.model import LIMIT_CENTS, NO_CURRENCY, Charge, ChargeStatus
 
 pytestmark = pytest.mark.anyio
 
@@ -30,6 +31,14 @@ class MemoryCharges:
 
     async def add_once(self, charge: Charge) -> Charge:
         return self.kept.setdefault(charge.order_id, charge)
+
+    async def cancel(self, order_id: UUID) -> tuple[Charge, bool]:
+        before = self.kept.get(order_id)
+        after = before or Charge(uuid4(), order_id, 0, NO_CURRENCY, ChargeStatus.VOIDED)
+        if after.status is ChargeStatus.CAPTURED:
+            after = replace(after, status=ChargeStatus.REFUNDED)
+        self.kept[order_id] = after
+        return after, after != before
 
 
 @pytest.fixture
@@ -112,3 +121,19 @@ async def test_what_is_no_document_is_refused(payments: httpx.AsyncClient, body:
     answer = await payments.post("/v1/charges", content=body, headers={"content-type": "application/json"})
     assert answer.status_code in (400, 422)
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_an_order_that_is_given_up_gets_its_money_back_once(payments: httpx.AsyncClient) -> None:
+    wanted = a_charge()
+    charge = (await payments.post("/v1/charges", json=wanted)).json()
+    answers = [await payments.delete(f"/v1/charges/{wanted['order_id']}") for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert {answer.text for answer in answers} == {answers[0].text}
+    assert answers[0].json() == {**charge, "status": "refunded"}
+
+
+async def test_an_order_that_was_given_up_cannot_be_charged_any_more(payments: httpx.AsyncClient) -> None:
+    wanted = a_charge()
+    assert (await payments.delete(f"/v1/charges/{wanted['order_id']}")).json()["status"] == "voided"
+    late = await payments.post("/v1/charges", json=wanted)
+    assert (late.status_code, late.json()["type"]) == (402, "urn:signalbox:problem:charge-cancelled")

@@ -1,0 +1,341 @@
+"""What stands between a caller and a row: time-outs at every level, the replica, the cache; on real servers."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from sqlalchemy import text
+
+from service.catalog.model import Product
+from service.data import cache as cache_module
+from service.data.cache import Cache, build_cache_client
+from service.data.engines import Databases, DatabaseUnavailable, Timeouts, build_engine
+from service.data.replica import MOST_LAG_S
+from tests.acceptance.backends import eventually
+from tests.acceptance.service.conftest import Addresses, Process, Sql, free_port, run_api
+from tests.conftest import Stack
+
+SHORT_S = 0.3
+PRODUCT = Product(1, "Slim Oak Desk", 100, 5)
+
+
+@asynccontextmanager
+async def pool(url: str, **timeouts: float) -> AsyncIterator[Databases]:
+    databases = Databases(
+        build_engine(url, pool_size=1, application_name="signalbox/timeouts", timeouts=Timeouts(**timeouts))
+    )
+    try:
+        yield databases
+    finally:
+        await databases.dispose()
+
+
+async def wait_for_a_connection(databases: Databases) -> None:
+    async with databases.transaction():
+        await databases.read(text("SELECT 1"))
+
+
+async def wait_for_a_statement(databases: Databases) -> None:
+    await databases.read(text("SELECT pg_sleep(3)"))
+
+
+async def wait_between_statements(databases: Databases) -> None:
+    async with databases.transaction() as connection:
+        await connection.execute(text("SELECT 1"))
+        await asyncio.sleep(3 * SHORT_S)
+        await connection.execute(text("SELECT 1"))
+
+
+@pytest.mark.parametrize(
+    ("timeout", "use"),
+    [
+        ("acquire_s", wait_for_a_connection),
+        ("statement_s", wait_for_a_statement),
+        ("idle_in_transaction_s", wait_between_statements),
+    ],
+)
+def test_each_time_out_ends_its_wait_and_the_pool_lives_on(addresses: Addresses, timeout: str, use: Any) -> None:
+    async def scenario() -> float:
+        async with pool(addresses.database, **{timeout: SHORT_S}) as databases:
+            await databases.read(text("SELECT 1"))
+            started = monotonic()
+            with pytest.raises(DatabaseUnavailable):
+                await use(databases)
+            took_s = monotonic() - started
+            assert (await databases.read(text("SELECT 1 AS one")))[0].one == 1
+            return took_s
+
+    assert SHORT_S * 0.9 < asyncio.run(scenario()) < 2
+
+
+def test_a_server_that_never_answers_is_given_up_when_connecting(addresses: Addresses) -> None:
+    async def scenario() -> float:
+        with socket.socket() as silent:
+            silent.bind(("127.0.0.1", 0))
+            silent.listen(1)
+            url = f"postgresql+asyncpg://nobody:x@127.0.0.1:{silent.getsockname()[1]}/none"
+            async with pool(url, connect_s=SHORT_S) as databases:
+                started = monotonic()
+                with pytest.raises(DatabaseUnavailable):
+                    await databases.read(text("SELECT 1"))
+                return monotonic() - started
+
+    assert SHORT_S * 0.9 < asyncio.run(scenario()) < 2
+
+
+def test_a_deadline_ends_the_statement_on_the_server_too(addresses: Addresses, sql: Sql) -> None:
+    busy = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep(29)%'"
+
+    async def scenario() -> None:
+        async with pool(addresses.database, statement_s=30) as databases:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(SHORT_S):
+                    await databases.read(text("SELECT pg_sleep(29)"))
+            assert (await databases.read(text("SELECT 1 AS one")))[0].one == 1
+
+    asyncio.run(scenario())
+    eventually(lambda: sql(busy)[0][0] == 0, "the end of the statement on the server", within_s=3)
+
+
+# the replica
+
+
+def replica_url(addresses: Addresses) -> str:
+    port = int(addresses.database.rsplit(":", 1)[1].split("/")[0])
+    return addresses.database.replace(f":{port}/", f":{port + 1}/")
+
+
+@contextmanager
+def paused(addresses: Addresses) -> Iterator[None]:
+    """The replica replays nothing."""
+    port = int(addresses.superuser.rsplit(":", 1)[1].split("/")[0])
+
+    def tell(function: str) -> None:
+        async def run() -> None:
+            connection = await asyncpg.connect(addresses.superuser.replace(f":{port}/", f":{port + 1}/"), timeout=5)
+            await connection.execute(f"SELECT {function}()")
+            await connection.close()
+
+        asyncio.run(run())
+
+    tell("pg_wal_replay_pause")
+    try:
+        yield
+    finally:
+        tell("pg_wal_replay_resume")
+
+
+@pytest.fixture(scope="module")
+def reader(stack: Stack, addresses: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    log = tmp_path_factory.mktemp("reader") / "api.log"
+    with run_api(stack, addresses, log, REPLICA_URL=replica_url(addresses)) as api:
+        eventually(lambda: reads(api, "replica", "") or not api.http.get("/v1/users/1"), "a read from the replica")
+        yield api
+
+
+def reads(api: Process, where: str, reason: str) -> float:
+    return api.counter(f'db_reads_total{{db_client_connection_pool_name="{where}",reason="{reason}"}}')
+
+
+def an_order() -> dict[str, Any]:
+    return {"user_id": 17, "items": [{"product_id": 510, "quantity": 1}]}
+
+
+def test_who_wrote_reads_from_the_primary_until_the_replica_has_it_and_others_do_not(
+    reader: Process, addresses: Addresses
+) -> None:
+    with httpx.Client(base_url=reader.http.base_url, timeout=15) as writer, paused(addresses):
+        assert writer.post("/v1/orders", json=an_order()).status_code == 201
+        assert writer.cookies["last_write"]
+        before = reads(reader, "primary", "own-write"), reads(reader, "replica", "")
+        assert writer.get("/v1/users/5").status_code == 200
+        assert (reads(reader, "primary", "own-write"), reads(reader, "replica", "")) == (before[0] + 1, before[1])
+        assert httpx.get(f"{reader.http.base_url}/v1/users/5").status_code == 200
+        assert (reads(reader, "primary", "own-write"), reads(reader, "replica", "")) == (before[0] + 1, before[1] + 1)
+
+    def replica_again() -> bool:
+        seen = reads(reader, "replica", "")
+        writer_again = httpx.get(f"{reader.http.base_url}/v1/users/5", cookies=dict(writer.cookies))
+        return writer_again.status_code == 200 and reads(reader, "replica", "") == seen + 1
+
+    eventually(replica_again, "the writer's reads back on the replica")
+
+
+def test_a_replica_that_lags_gets_no_reads_until_it_has_caught_up(reader: Process, addresses: Addresses) -> None:
+    def refused() -> bool:
+        assert reader.http.post("/v1/orders", json=an_order()).status_code == 201
+        before = reads(reader, "primary", "lag")
+        assert httpx.get(f"{reader.http.base_url}/v1/users/6").status_code == 200
+        return reads(reader, "primary", "lag") > before
+
+    with paused(addresses):
+        eventually(refused, "reads that leave a lagging replica", within_s=MOST_LAG_S + 10, every_s=0.5)
+        assert reader.counter("db_replica_lag_seconds") > MOST_LAG_S
+
+    def accepted() -> bool:
+        before = reads(reader, "replica", "")
+        assert httpx.get(f"{reader.http.base_url}/v1/users/6").status_code == 200
+        return reads(reader, "replica", "") > before
+
+    eventually(accepted, "reads on the replica again")
+
+
+def test_without_a_replica_nothing_fails(stack: Stack, addresses: Addresses, tmp_path: Path) -> None:
+    gone = f"postgresql+asyncpg://signalbox:x@127.0.0.1:{free_port()}/signalbox"
+    with run_api(stack, addresses, tmp_path / "api.log", REPLICA_URL=gone) as api:
+        with ThreadPoolExecutor(4) as hands:
+            answers = list(hands.map(lambda n: api.http.get(f"/v1/users/{n}").status_code, range(1, 41)))
+        assert set(answers) == {200}
+        assert reads(api, "primary", "away") == 40
+
+
+# the cache
+
+
+class Source:
+    """Where values come from: counts how often it is asked, and takes its time."""
+
+    def __init__(self, value: Product | None = PRODUCT, takes_s: float = 0.1) -> None:
+        self.value, self.takes_s, self.asked = value, takes_s, 0
+
+    async def load(self) -> Product | None:
+        self.asked += 1
+        value = self.value
+        await asyncio.sleep(self.takes_s)
+        return value
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine Valkey's answer may take longer than the service would wait, which then loads by itself."""
+    monkeypatch.setattr(cache_module, "TIMEOUT_S", 5.0)
+
+
+@asynccontextmanager
+async def caches(addresses: Addresses, count: int = 1, **more: Any) -> AsyncIterator[list[Cache[Product]]]:
+    """Caches of the same values, each with a client of its own like processes have."""
+    clients = [build_cache_client(addresses.valkey, pool_size=10) for _ in range(count)]
+    options = {"ttl_s": 30.0, "absent_ttl_s": 30.0, **more}
+    made = [Cache(client, "of-a-test", Product, **options) for client in clients]
+    await made[0].forget("k")
+    try:
+        yield made
+    finally:
+        await made[0].forget("k")
+        for client in clients:
+            await client.aclose()
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_crowd_in_three_processes_loads_once(addresses: Addresses) -> None:
+    async def scenario() -> None:
+        source = Source()
+        async with caches(addresses, 3) as made:
+            found = await asyncio.gather(*(cache.get("k", source.load) for cache in made for _ in range(50)))
+        assert set(found) == {PRODUCT}
+        assert source.asked == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_crowd_of_one_process_loads_once_even_without_valkey(addresses: Addresses) -> None:
+    async def scenario() -> None:
+        source, client = Source(), build_cache_client(f"redis://127.0.0.1:{free_port()}/0", pool_size=10)
+        cache = Cache(client, "of-a-test", Product, ttl_s=30, absent_ttl_s=30)
+        assert set(await asyncio.gather(*(cache.get("k", source.load) for _ in range(50)))) == {PRODUCT}
+        assert source.asked == 1
+        await client.aclose()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.usefixtures("patient")
+def test_who_leaves_early_cancels_nobody_elses_load(addresses: Addresses) -> None:
+    async def scenario() -> None:
+        source = Source(takes_s=0.2)
+        async with caches(addresses) as (cache,):
+            first = asyncio.create_task(cache.get("k", source.load))
+            await asyncio.sleep(0.05)
+            second = asyncio.create_task(cache.get("k", source.load))
+            await asyncio.sleep(0.05)
+            first.cancel()
+            assert await second == PRODUCT
+        assert source.asked == 1
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.usefixtures("patient")
+def test_that_something_is_not_there_is_remembered_until_it_is_forgotten(addresses: Addresses) -> None:
+    async def scenario() -> None:
+        source = Source(None, takes_s=0)
+        async with caches(addresses) as (cache,):
+            assert [await cache.get("k", source.load) for _ in range(3)] == [None] * 3
+            assert source.asked == 1
+            source.value = PRODUCT
+            await cache.forget("k")
+            assert await cache.get("k", source.load) == PRODUCT
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_copy_is_loaded_anew_before_it_expires_while_its_readers_are_served(addresses: Addresses) -> None:
+    async def scenario() -> None:
+        source = Source(takes_s=0.4)
+        async with caches(addresses, 2, ttl_s=1.0) as made:
+            await made[0].get("k", source.load)
+            slowest, until = 0.0, monotonic() + 4
+            while monotonic() < until:
+                for cache in made:
+                    started = monotonic()
+                    assert await cache.get("k", source.load) == PRODUCT
+                    slowest = max(slowest, monotonic() - started)
+                await asyncio.sleep(0.005)
+        assert slowest < 0.35, "a reader waited for a load"
+        assert 4 <= source.asked <= 20
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_load_that_began_before_a_write_leaves_no_old_value_behind(addresses: Addresses) -> None:
+    async def scenario() -> None:
+        source = Source()
+        async with caches(addresses) as (cache,):
+            old = asyncio.create_task(cache.get("k", source.load))
+            await asyncio.sleep(0.05)
+            source.value = Product(1, "Slim Oak Desk", 200, 5)
+            await cache.forget("k")
+            assert await old == PRODUCT
+            assert await cache.get("k", source.load) == source.value
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_load_that_fails_fails_for_all_who_wait_and_for_nobody_after(addresses: Addresses) -> None:
+    async def scenario() -> None:
+        async def fail() -> Product:
+            await asyncio.sleep(0.05)
+            raise DatabaseUnavailable("gone")
+
+        source = Source(takes_s=0)
+        async with caches(addresses) as (cache,):
+            failed = await asyncio.gather(*(cache.get("k", fail) for _ in range(5)), return_exceptions=True)
+            assert {type(error) for error in failed} == {DatabaseUnavailable}
+            started = monotonic()
+            assert await cache.get("k", source.load) == PRODUCT
+            assert monotonic() - started < 0.2, "the next one waited for a lease that nobody holds"
+
+    asyncio.run(scenario())
