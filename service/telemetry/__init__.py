@@ -1,8 +1,9 @@
 """The door: everything the service tells of itself goes through here, and nothing else imports its libraries.
 
-``build_telemetry`` makes one ``Telemetry`` a process, after fork. ``span``, ``event``, ``carrier``, ``consumer_span``,
-``trace_id``, ``logger`` and ``metrics`` then work from anywhere. Before it is built (in unit tests) they work as well,
-on a real pipeline in memory that exports nothing. Nothing here raises into the caller's work.
+``instrument`` is the one call for an application elsewhere (docs/instrument.md). ``build_telemetry`` makes one
+``Telemetry`` a process, after fork. ``span``, ``event``, ``carrier``, ``consumer_span``, ``trace_id``, ``logger`` and
+``metrics`` then work from anywhere. Before it is built (in unit tests) they work as well, on a real pipeline in memory
+that exports nothing. Nothing here raises into the caller's work.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
+from service.telemetry.instrument import instrument
 from service.telemetry.instruments import Instruments
 from service.telemetry.middleware import parse_traceparent
 from service.telemetry.spans import Active, Span, current_span
@@ -29,6 +31,7 @@ __all__ = [
     "carrier",
     "consumer_span",
     "event",
+    "instrument",
     "logger",
     "metrics",
     "span",

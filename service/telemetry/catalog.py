@@ -22,6 +22,8 @@ REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0
 CALL_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
 # A job may wait: the fulfilment objective (30 s) is an edge, the last edge is the longest back-off.
 FULFILMENT_SECONDS = (1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0)
+# Connections live from seconds to hours; their ends matter more than their quantiles.
+CONNECTION_SECONDS = (1.0, 10.0, 60.0, 600.0, 3600.0)
 # Pauses of the process itself: a healthy loop stays under 10 ms, a collection under 5 ms.
 PAUSE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 
@@ -56,6 +58,14 @@ HTTP_SERVER_DURATION = Metric(
     REQUEST_SECONDS,
 )
 HTTP_SERVER_ACTIVE = Metric("http_server_active_requests", "gauge", "Requests in flight.")
+WEBSOCKET_DURATION = Metric(
+    "websocket_connection_duration_seconds",
+    "histogram",
+    "From the acceptance of a WebSocket connection to its end, by route template.",
+    ("http_route", "outcome"),
+    CONNECTION_SECONDS,
+)
+WEBSOCKET_OPEN = Metric("websocket_open_connections", "gauge", "WebSocket connections that are open.")
 HTTP_CLIENT_DURATION = Metric(
     "http_client_request_duration_seconds",
     "histogram",

@@ -21,6 +21,8 @@ class Instruments:
         self.registry = CollectorRegistry()
         self.http_server_duration = self._histogram(catalog.HTTP_SERVER_DURATION)
         self.http_server_active = self._gauge(catalog.HTTP_SERVER_ACTIVE)
+        self.websocket_duration = self._histogram(catalog.WEBSOCKET_DURATION)
+        self.websocket_open = self._gauge(catalog.WEBSOCKET_OPEN)
         self.http_client_duration = self._histogram(catalog.HTTP_CLIENT_DURATION)
         self.db_operation_duration = self._histogram(catalog.DB_OPERATION_DURATION)
         self.db_connections = self._gauge(catalog.DB_CONNECTIONS)

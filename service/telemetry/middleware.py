@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+import traceback
+from collections.abc import Awaitable, Callable, Container, MutableMapping
 from typing import Any
 
 from opentelemetry import context as context_api
 from opentelemetry.propagate import extract
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags, get_current_span
+from starlette.requests import ClientDisconnect
 
-from service.telemetry.catalog import UNOBSERVED_PATHS
 from service.telemetry.spans import Parent, Span, context_with, now_ns
 
 Scope = MutableMapping[str, Any]
@@ -27,6 +28,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+_BACKGROUND = ("starlette.background", "fastapi.background")  # where background tasks are run
 _logger = logging.getLogger("service.http")
 _TRACEPARENT = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})").fullmatch
 _FLAGS = (TraceFlags(TraceFlags.DEFAULT), TraceFlags(TraceFlags.SAMPLED))
@@ -35,7 +37,8 @@ _FLAGS = (TraceFlags(TraceFlags.DEFAULT), TraceFlags(TraceFlags.SAMPLED))
 class ServerSpan(Span):
     """The span of one HTTP request.
 
-    ``status``: what was sent, 0 until then. ``raised``: an exception left the application instead of an answer.
+    ``status``: what was sent, 0 until then. ``raised``: the application ended without having answered, mostly by an
+    exception.
     ``scope`` is kept until the span is recorded: the route is read from it then.
     """
 
@@ -65,15 +68,45 @@ class ServerSpan(Span):
         """Stands before the server's ``send``; returns its awaitable, so that no coroutine is added a message."""
         kind = message["type"]
         if kind == "http.response.body":
-            if not message.get("more_body"):
+            if not message.get("more_body") and (message.get("body") or not self._cut_off()):
                 self._answered_ns = now_ns()
         elif kind == "http.response.start":
             self.status = message["status"]
             message["headers"] = [*message.get("headers", ()), (b"x-trace-id", b"%032x" % self.ids()[0])]
+        elif kind == "http.response.pathsend":  # the server reads the file itself: the answer is whole
+            self._answered_ns = now_ns()
         return self._send(message)  # type: ignore[misc]
+
+    def _cut_off(self) -> bool:
+        """Whether the client left in the middle of a stream, whose end is sent all the same. uvicorn knows."""
+        cycle = getattr(self._send, "__self__", None)
+        return getattr(cycle, "disconnected", False) and getattr(cycle, "response_started", False)
+
+    def _forgotten(self) -> bool:
+        """Whether the application has returned without a whole answer to a client that still waits for it."""
+        return not getattr(getattr(self._send, "__self__", None), "disconnected", True)
+
+    def escaped(self, exception: Exception) -> None:
+        """``exception`` has left the application. What it says of the request depends on how far the answer was."""
+        if isinstance(exception, ClientDisconnect):  # an error page that was sent after that has reached nobody
+            self.status = self.status if self.status < 500 else 0
+            self._answered_ns = 0
+            return
+        if self.complete and in_background(exception):
+            later = Span("after response", SpanKind.INTERNAL, self, self._sink)
+            later.start_ns = self._answered_ns
+            later.fail(exception)
+            later.end()
+        else:
+            # With an error page the answer is whole and tells; with anything else it was cut short.
+            self.raised = not self.complete or self.status < 500
+            self.fail(exception)
+        _logger.exception("unhandled exception")
 
     def finish(self) -> None:
         """Hand the span over; called once, when the application has returned."""
+        if not self._answered_ns:
+            self.raised = self.raised or self._forgotten()
         self._send = None
         self.end_ns = self._answered_ns or now_ns()
         self._sink(self)
@@ -85,14 +118,16 @@ class ServerSpan(Span):
 class TelemetryMiddleware:
     """Outermost of the application, outside its error handlers: what they answer and log belongs to the span."""
 
-    def __init__(self, app: App, sink: Callable[[Span], None]) -> None:
+    def __init__(self, app: App, sink: Callable[[Span], None], websocket: App, unobserved: Container[str]) -> None:
         self.app = app
         self.sink = sink
+        self.websocket = websocket
+        self.unobserved = unobserved
         self.active = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in UNOBSERVED_PATHS:
-            await self.app(scope, receive, send)
+        if scope["type"] != "http" or scope["path"] in self.unobserved:
+            await (self.websocket if scope["type"] == "websocket" else self.app)(scope, receive, send)
             return
         span = ServerSpan(scope, send, self.sink)
         token = context_api.attach(context_with(span))
@@ -100,14 +135,18 @@ class TelemetryMiddleware:
         try:
             await self.app(scope, receive, span.send)
         except Exception as exception:
-            span.raised = not span.complete  # after the answer it is a background task's failure, not the request's
-            span.fail(exception)
-            _logger.exception("unhandled exception")
+            span.escaped(exception)
             raise
         finally:
             self.active -= 1
             context_api.detach(token)
             span.finish()
+
+
+def in_background(exception: BaseException) -> bool:
+    """Whether ``exception`` comes from a background task: a failure of its own, the request was answered before."""
+    frames = traceback.walk_tb(exception.__traceback__)
+    return any(frame.f_globals.get("__name__") in _BACKGROUND for frame, _ in frames)
 
 
 def remote_parent(headers: list[tuple[bytes, bytes]]) -> SpanContext | None:

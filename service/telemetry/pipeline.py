@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Protocol
 
 import orjson
@@ -97,6 +97,10 @@ class Pipeline:
     def observe_app(self, app: Starlette) -> None:
         """Say which application the server spans are of: templates of mounted parts are looked up in its routes."""
         self._routes = RouteTemplates(app)
+
+    def template(self, scope: MutableMapping[str, Any]) -> str:
+        """Route template of a scope that the application has taken."""
+        return self._routes.template(scope)
 
     def start(self) -> None:
         threading.Thread(target=self._tick, name="telemetry-ticker", daemon=True).start()
@@ -201,6 +205,8 @@ class Pipeline:
         if span.links:
             for link in span.links:
                 rest += otlp.link_field(link.context.trace_id, link.context.span_id, link.attributes)
+        if span.dropped_links:
+            rest += b"\x70" + otlp.varint(span.dropped_links)
         if span.status_code is not StatusCode.UNSET:
             rest += otlp.status_field(span.status_code.value, span.status_message)
         return otlp.span_field(

@@ -9,12 +9,12 @@ Owns span objects, ids and the tracer provider. Knows nothing of routes, metrics
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 from opentelemetry import context as context_api
@@ -22,6 +22,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from opentelemetry.trace.propagation import _SPAN_KEY  # the API has no public name for it
+from opentelemetry.util._decorator import _agnosticcontextmanager  # what the API's own tracer uses
 from opentelemetry.util.types import Attributes, AttributeValue
 
 from service.telemetry.redact import redact_text
@@ -58,6 +59,7 @@ class Span(trace.Span):
         "attributes",
         "dropped_attributes",
         "dropped_events",
+        "dropped_links",
         "end_ns",
         "error_type",
         "events",
@@ -79,6 +81,7 @@ class Span(trace.Span):
         self.links: list[Link] | None = None
         self.dropped_attributes = 0
         self.dropped_events = 0
+        self.dropped_links = 0
         self.status_code = StatusCode.UNSET
         self.status_message: str | None = None
         self.error_type: str | None = None
@@ -164,8 +167,10 @@ class Span(trace.Span):
             return
         if self.links is None:
             self.links = []
-        if len(self.links) < MAX_LINKS:
-            self.links.append(Link(context, attributes))
+        if len(self.links) >= MAX_LINKS:
+            self.dropped_links += 1
+            return
+        self.links.append(Link(context, attributes))
 
     def update_name(self, name: str) -> None:
         if not self.end_ns:
@@ -212,6 +217,12 @@ class Span(trace.Span):
             return
         self.end_ns = now_ns() if end_time is None else end_time - wall_clock_offset()
         self._sink(self)
+
+    def __exit__(self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: object) -> None:
+        """``with tracer.start_span(...)``: failed by what passes, as the SDK's span is, and ended."""
+        if isinstance(exc_val, Exception) and self.is_recording():
+            self.fail(exc_val)
+        self.end()
 
 
 Parent = Span | SpanContext | None
@@ -267,7 +278,10 @@ class Active:
         return self.span
 
     def __exit__(self, kind: type[BaseException] | None, exception: BaseException | None, stack: object) -> None:
-        context_api.detach(self.token)
+        # A generator that is run a step at a time in a thread pool is left in another context than it was entered in:
+        # there is nothing to restore there.
+        with contextlib.suppress(ValueError):
+            context_api._RUNTIME_CONTEXT.detach(self.token)
         if exception is not None and isinstance(exception, Exception):
             self.span.fail(exception)
         self.span.end()
@@ -300,7 +314,7 @@ class Tracer(trace.Tracer):
             span.add_link(link.context, link.attributes)
         return span
 
-    @contextmanager
+    @_agnosticcontextmanager  # a decorator too, of coroutine functions as well
     def start_as_current_span(  # type: ignore[override]
         self,
         name: str,

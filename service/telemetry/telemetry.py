@@ -9,7 +9,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import httpx
@@ -21,16 +21,20 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Mount, Route
 
 from service.telemetry import runtime
 from service.telemetry.calls import instrument_http_client, instrument_redis
+from service.telemetry.catalog import UNOBSERVED_PATHS
 from service.telemetry.export import SpanExporter
 from service.telemetry.instruments import Instruments
 from service.telemetry.lines import JsonFormatter, LineHandler, LineWriter
 from service.telemetry.middleware import App, TelemetryMiddleware
 from service.telemetry.pipeline import Pipeline
+from service.telemetry.routes import route_templates
 from service.telemetry.spans import Span, TracerProvider
 from service.telemetry.sql import instrument_engine
+from service.telemetry.websocket import WebSocketTelemetry
 
 _current: Telemetry | None = None
 _current_lock = threading.Lock()
@@ -47,6 +51,7 @@ class Telemetry:
         instance_id: str,
         environment: str,
         otlp_url: str | None,
+        service_namespace: str = "signalbox",
         revision: str = "unknown",
         line_fd: int = 1,
     ) -> None:
@@ -54,7 +59,7 @@ class Telemetry:
         resource = Resource.create(
             {
                 "service.name": service_name,
-                "service.namespace": "signalbox",
+                "service.namespace": service_namespace,
                 "service.version": service_version,
                 "service.instance.id": instance_id,
                 "deployment.environment.name": environment,
@@ -67,27 +72,33 @@ class Telemetry:
         self.sink: Callable[[Span], None] = self.pipeline.accept
         self._handler = LineHandler(self.writer, JsonFormatter(identity))
         self._garbage = runtime.GarbagePauses(self.instruments)
+        self._started = False
         self._tasks: list[asyncio.Task[None]] = []
         self._queues: list[tuple[str, Callable[[], Awaitable[runtime.QueueStats]]]] = []
         runtime.observe_process(self.instruments, service_name, service_version, revision)
 
     # what is observed
 
-    def instrument_app(self, app: Starlette) -> None:
-        """Trace, measure and log every request of ``app`` and serve ``/metrics``. Call it when all routes are there.
+    def instrument_app(self, app: Starlette, *, unobserved: Collection[str] = ()) -> None:
+        """Trace, measure and log every request and WebSocket connection of ``app``, and serve ``/metrics``.
 
-        Metric series of the routes exist from now on, at zero, so that a first error is seen as an increase.
+        To be called before the first request. ``unobserved``: paths beside the platform's own that leave no trace.
+        Series of the routes exist, at zero, from the application's start: so a first error is seen as an increase.
         """
-        self.pipeline.observe_app(app)
-        for method, template in route_templates(app):
-            self.pipeline.request_shape(method, template, 200, "good")
-            self.pipeline.request_shape(method, template, 500, "bad")
-        app.add_route("/metrics", self._metrics, include_in_schema=False)
+        app.router.routes.insert(0, Route("/metrics", self._metrics, include_in_schema=False))
         build = app.build_middleware_stack
 
         def build_with_telemetry() -> App:
-            middleware = TelemetryMiddleware(build(), self.sink)
+            self.pipeline.observe_app(app)
+            for method, template in route_templates(app.routes):
+                self.pipeline.request_shape(method, template, 200, "good")
+                self.pipeline.request_shape(method, template, 500, "bad")
+            switch_off_fastapis_own(app)
+            inner = build()
+            websocket = WebSocketTelemetry(inner, self.sink, self.pipeline.template, self.instruments)
+            middleware = TelemetryMiddleware(inner, self.sink, websocket, UNOBSERVED_PATHS.union(unobserved))
             self.instruments.http_server_active.set_function(lambda: middleware.active)
+            self.instruments.websocket_open.set_function(lambda: websocket.open)
             return middleware
 
         app.build_middleware_stack = build_with_telemetry  # type: ignore[method-assign]
@@ -111,8 +122,12 @@ class Telemetry:
     # life
 
     def start(self) -> None:
-        """Begin: threads, JSON logging on the root logger, probes. Needs the running event loop."""
-        trace.set_tracer_provider(TracerProvider(self.sink))
+        """Begin: threads, JSON logging on the root logger, probes. Needs the running event loop. Once is enough."""
+        if self._started:
+            return
+        self._started = True
+        if not isinstance(trace.get_tracer_provider(), TracerProvider):  # the API takes one a process, for good
+            trace.set_tracer_provider(TracerProvider(lambda span: current().sink(span)))
         self.writer.start()
         self.exporter.start()
         self.pipeline.start()
@@ -170,18 +185,14 @@ def _without_asgi_exception(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith("Exception in ASGI application")
 
 
-def route_templates(app: Starlette) -> list[tuple[str, str]]:
-    """``(method, template)`` of every public route of ``app``, included routers and all."""
-    found: list[tuple[str, str]] = []
-    for route in app.routes:
-        contexts = getattr(route, "effective_route_contexts", None)
-        for known in contexts() if callable(contexts) else (route,):
-            path = getattr(known, "path", None)
-            if not getattr(known, "include_in_schema", True):
-                continue
-            methods = getattr(known, "methods", None) or ()
-            found.extend((method, path) for method in sorted(methods) if path and method != "HEAD")
-    return found
+def switch_off_fastapis_own(app: Any) -> None:
+    """FastAPI, mounted ones too, records telemetry of its own once a tracer provider is there; the door replaces it."""
+    config = getattr(app, "_telemetry", None)  # what ``FastAPI(telemetry=...)`` was given; read anew at every request
+    if isinstance(config, dict):
+        config.update(tracing=False, metrics=False, logs=False, operation_spans=False)
+    for route in getattr(app, "routes", ()):
+        if isinstance(route, Mount):
+            switch_off_fastapis_own(route.app)
 
 
 def build_telemetry(**identity: Any) -> Telemetry:

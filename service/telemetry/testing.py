@@ -102,19 +102,26 @@ class Recorded:
 @contextmanager
 def record(service_name: str = "tested") -> Iterator[Recorded]:
     """Make a recording door the current one of this process, with JSON logging; the former comes back at the end."""
+    with former_door():
+        made = telemetry.build_telemetry(
+            service_name=service_name,
+            service_version="0",
+            instance_id=f"{service_name}-1",
+            environment="development",
+            otlp_url=None,
+        )
+        recorded = Recorded(made)
+        made.take_over_logging()
+        yield recorded
+
+
+@contextmanager
+def former_door() -> Iterator[None]:
+    """Whatever door is built within, the former one, and the former logging, come back at the end."""
     before, root = telemetry._current, logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    made = telemetry.build_telemetry(
-        service_name=service_name,
-        service_version="0",
-        instance_id=f"{service_name}-1",
-        environment="development",
-        otlp_url=None,
-    )
-    recorded = Recorded(made)
-    made.take_over_logging()
     try:
-        yield recorded
+        yield
     finally:
         telemetry._current = before
         root.handlers[:] = handlers
