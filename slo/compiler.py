@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from slo.alerting import Target
 from slo.emit.alertmanager import emit_alertmanager
 from slo.emit.grafana import emit_dashboard
 from slo.emit.prometheus import emit_rules
+from slo.emit.receivers import notification_templates
 from slo.model import Promise
-from slo.parse.tree import parse_tree
+from slo.parse.tree import parse_definitions
 
 
 def compile_tree(definitions: Path, *, clock: float = 1.0) -> dict[str, str]:
@@ -21,14 +23,18 @@ def compile_tree(definitions: Path, *, clock: float = 1.0) -> dict[str, str]:
     `clock` divides every window, interval and waiting time; names stay. Raises slo.errors.DefinitionErrors with all
     problems of all files, and ValueError for a clock that the rules could not follow.
     """
-    return compile_promises(parse_tree(definitions), clock=clock)
+    found = parse_definitions(definitions)
+    return compile_promises(found.promises, targets=found.targets, clock=clock)
 
 
-def compile_promises(promises: Iterable[Promise], *, clock: float = 1.0) -> dict[str, str]:
+def compile_promises(
+    promises: Iterable[Promise], *, targets: Iterable[Target] = (), clock: float = 1.0
+) -> dict[str, str]:
     """The same from promises that are already read."""
     scaled = [promise.at_clock(clock) for promise in promises]
     return {
         "prometheus/slo-rules.yaml": emit_rules(scaled),
-        "alertmanager/alertmanager.yml": emit_alertmanager(clock),
+        "alertmanager/alertmanager.yml": emit_alertmanager(scaled, targets, clock),
+        "alertmanager/templates/notification.tmpl": notification_templates(),
         "grafana/dashboards/slo.json": emit_dashboard(scaled),
     }

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 from slo import burn as arithmetic
+from slo.alerting import AlertPolicy
 from slo.errors import Location
 from slo.indicators import (
     Matcher,
@@ -58,6 +59,7 @@ __all__ = [
 ]
 
 Liveness = Literal["absent", "zero"]
+NOWHERE = Location("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,8 @@ class Service:
     title: str
     team: str
     description: str = ""
+    depends_on: tuple[str, ...] = ()  # services without which it cannot keep its promises
+    at: Location = NOWHERE
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,7 @@ class Promise:
     liveness: Liveness
     at: Location
     slices: Slices | None = None  # None: events are counted
+    policies: tuple[AlertPolicy, ...] = ()  # none: the table's tiers and missing data alert
 
     @cached_property
     def budget(self) -> Decimal:
@@ -168,6 +173,21 @@ class Promise:
             for tier in self.windows.tiers
             if tier.severity == severity and arithmetic.reachable(tier.burn, self.budget)
         )
+
+    @property
+    def severities(self) -> tuple[Severity, ...]:
+        """The tiers that have a burn alert."""
+        return tuple(severity for severity in get_args(Severity) if self.tiers(severity))
+
+    @property
+    def urgent_tiers(self) -> tuple[Tier, ...]:
+        """The tiers of the page, or of the ticket where nothing pages, or of the table where nothing burns an alert."""
+        return self.tiers("page") or self.tiers("ticket") or self.windows.recorded
+
+    @property
+    def tells_missing_data(self) -> bool:
+        """Whether missing data alerts."""
+        return not self.policies or any(policy.no_data for policy in self.policies)
 
     def unreachable_tiers(self) -> tuple[Tier, ...]:
         """The tiers that no error ratio can reach, because the budget is too large for their factor."""

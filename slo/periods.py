@@ -40,6 +40,8 @@ class Tier:
     long: Window
     short: Window
     burn: Decimal
+    or_equal: bool = False  # a burn rate just as high as `burn` fires too
+    alert_after: timedelta = timedelta(0)  # how long it must last
 
     def burn_window(self, budget: Decimal) -> arithmetic.BurnWindow:
         """The same for the arithmetic."""
@@ -58,6 +60,7 @@ class WindowTable:
     liveness_window: timedelta
     liveness_for: timedelta
     calendar: Calendar | None = None  # None: the period rolls
+    recorded: tuple[Tier, ...] = ()  # the table's own tiers, where a policy has put others in their place
 
     @property
     def period_days(self) -> Decimal:
@@ -67,7 +70,7 @@ class WindowTable:
     @cached_property
     def windows(self) -> tuple[Window, ...]:
         """Every window of every tier once, shortest first, without the period."""
-        found = {window.name: window for tier in self.tiers for window in (tier.long, tier.short)}
+        found = {window.name: window for tier in (*self.recorded, *self.tiers) for window in (tier.long, tier.short)}
         return tuple(sorted(found.values(), key=lambda window: window.length))
 
     @cached_property
@@ -78,7 +81,7 @@ class WindowTable:
     @cached_property
     def head(self) -> Window:
         """The shortest long window. Up to here, counters are read directly."""
-        return min((tier.long for tier in self.tiers), key=lambda window: window.length)
+        return min((tier.long for tier in self.recorded or self.tiers), key=lambda window: window.length)
 
     def for_period(self, period: timedelta) -> WindowTable:
         """The same table for another period: every window keeps its share of the period, so every tier its share of
@@ -123,7 +126,10 @@ class WindowTable:
             self,
             calendar=None,
             period=scale(self.period),
-            tiers=_scale_tiers(self.tiers, scale),
+            tiers=tuple(
+                replace(tier, alert_after=tier.alert_after / clock) for tier in _scale_tiers(self.tiers, scale)
+            ),
+            recorded=_scale_tiers(self.recorded, scale),
             interval=max(self.interval / clock, SHORTEST_INTERVAL),
             budget_interval=max(self.budget_interval / clock, SHORTEST_INTERVAL),
             liveness_window=max(self.liveness_window / clock, SHORTEST_RATE_WINDOW),

@@ -17,7 +17,7 @@ from typing import Literal
 from slo.compiler import compile_promises
 from slo.emit.grafana_service import emit_service_dashboard
 from slo.emit.runbooks import emit_runbooks
-from slo.model import Promise
+from slo.parse.tree import Definitions
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 GENERATED = "_generated"
@@ -34,20 +34,19 @@ class Generated:
     state: State
 
 
-def plan_files(promises: Iterable[Promise], out: Path | None, clock: float = 1.0) -> list[Generated]:
-    """Every file of these promises. `out` is None for this repository. Raises ValueError for a runbook that it must not
-    overwrite, and OSError."""
-    promises = list(promises)
+def plan_files(found: Definitions, out: Path | None, clock: float = 1.0) -> list[Generated]:
+    """Every file of these definitions. `out` is None for this repository. Raises ValueError for a runbook that it must
+    not overwrite, and OSError."""
     planned = [
         _compare(_destination(relative, out), text)
-        for relative, text in compile_promises(promises, clock=clock).items()
+        for relative, text in compile_promises(found.promises, targets=found.targets, clock=clock).items()
     ]
     if out is None:  # the service's own dashboard belongs to this repository's service, not to others' promises
         planned.append(
             _compare(_destination("grafana/dashboards/service-overview.json", out), emit_service_dashboard())
         )
     runbooks = (REPOSITORY / "docs" if out is None else out) / "runbooks"
-    for runbook in emit_runbooks(promises):
+    for runbook in emit_runbooks(found.promises):
         path = runbooks / f"{runbook.alert}.md"
         try:
             planned.append(_compare(path, runbook.merged(_read(path))))

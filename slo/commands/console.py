@@ -19,7 +19,8 @@ from slo.durations import parse_duration
 from slo.errors import DefinitionErrors, Problem
 from slo.lint.catalogue import by_urgency
 from slo.model import Promise
-from slo.parse.tree import parse_tree
+from slo.parse.tree import Definitions as Folder
+from slo.parse.tree import parse_definitions
 
 DEFINITIONS = Path(__file__).resolve().parent.parent / "definitions"
 
@@ -28,9 +29,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 def read_promises(definitions: Path, as_json: bool, **document: object) -> tuple[Promise, ...]:
-    """The promises of a folder. When it has errors, print all of them (inside `document`, for `--json`) and exit 1."""
+    """The promises of a folder; when it has errors, as `read_folder`."""
+    return read_folder(definitions, as_json, **document).promises
+
+
+def read_folder(definitions: Path, as_json: bool, **document: object) -> Folder:
+    """All that a folder says. When it has errors, print all of them (inside `document`, for `--json`) and exit 1."""
     try:
-        return parse_tree(definitions)
+        return parse_definitions(definitions)
     except DefinitionErrors as found:
         if as_json:
             print_json({"ok": False, **document, "findings": findings(found.errors)})

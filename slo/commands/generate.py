@@ -15,7 +15,7 @@ from slo.commands.console import (
     findings,
     print_findings,
     print_json,
-    read_promises,
+    read_folder,
     shown,
 )
 from slo.lint.definitions import lint_promises
@@ -37,9 +37,9 @@ def generate(
         fail(f"--clock {clock:g} is not between 1 and {FASTEST_CLOCK}", "Choose a factor such as 20", code=2)
     if clock != 1 and out is None:
         fail("--clock would overwrite the committed rules", "Name another folder with --out", code=2)
-    promises = read_promises(definitions, as_json, written=False, files=[])
+    found = read_folder(definitions, as_json, written=False, files=[])
     try:
-        planned = plan_files(promises, out, clock)
+        planned = plan_files(found, out, clock)
         if not check:
             write_files(planned)
     except ValueError as error:
@@ -49,7 +49,7 @@ def generate(
     changed = [generated for generated in planned if generated.state != "unchanged"]
     ok = not (check and changed)
     remedy = "Run `make generate`" if out is None else "Run the same without --check"
-    warnings = lint_promises(promises)
+    warnings = lint_promises(found.promises)
     if as_json:
         files = [{"path": shown(generated.path), "state": generated.state} for generated in planned]
         print_json({"ok": ok, "written": not check, "files": files, "findings": findings(warnings)})
@@ -58,5 +58,5 @@ def generate(
         for generated in changed if check else ():
             typer.echo(f"signalbox: {shown(generated.path)} is {generated.state}. {remedy}.", err=True)
         if not check:
-            typer.echo(f"{len(planned)} files, {len(changed)} of them changed, from {len(promises)} SLOs")
+            typer.echo(f"{len(planned)} files, {len(changed)} of them changed, from {len(found.promises)} SLOs")
     raise typer.Exit(0 if ok else 1)

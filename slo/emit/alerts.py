@@ -31,7 +31,8 @@ def liveness_alert_name(promise: Promise) -> str:
 
 def alert_rules(promise: Promise) -> list[Rule]:
     """All alerts of one promise, in the order of urgency."""
-    return [_burn_alert(promise, "page"), _burn_alert(promise, "ticket"), _liveness_alert(promise)]
+    alerts = [_burn_alert(promise, severity) for severity in promise.severities]
+    return [*alerts, _liveness_alert(promise)] if promise.tells_missing_data else alerts
 
 
 def watchdog_rule() -> Rule:
@@ -68,9 +69,11 @@ def _burn_alert(promise: Promise, severity: Severity) -> Rule:
         f"{promql.number(tier.burn)} times the sustainable rate over {tier.long.name} and {tier.short.name}"
         for tier in tiers
     )
+    after = tiers[0].alert_after
     return {
         "alert": name,
         "expr": expression,
+        **({"for": format_duration(after)} if after else {}),
         "labels": _labels(promise, severity),
         "annotations": _annotations(
             promise,
@@ -87,17 +90,25 @@ def _burn_alert(promise: Promise, severity: Severity) -> Rule:
 
 
 def _tier_expression(promise: Promise, tier: Tier) -> str:
-    threshold = promql.number(promise.threshold(tier))
+    limit = f"{'>=' if tier.or_equal else '>'} {promql.number(promise.threshold(tier))}"
+    source = f"  # {promql.number(tier.burn)} x {promise.budget}: {_source(promise)}"
     conditions = [
-        f"{promql.recorded(promql.ratio_name(tier.short), promise)} > {threshold}"
-        f"  # {promql.number(tier.burn)} x {promise.budget}: {promise.windows.source}",
-        f"{promql.recorded(promql.ratio_name(tier.long), promise)} > {threshold}",
+        f"{promql.recorded(promql.ratio_name(window), promise)} {limit}"
+        for window in dict.fromkeys((tier.short, tier.long))
     ]
+    conditions[0] += source
     # Half an event of room: an increase over n events reads a little more or less than n.
     least = promql.number(promise.min_bad_events - 0.5)
     enough = f"{bad_count(promise, tier.long)} > {least}  # at least {promise.min_bad_events} bad {promise.unit}"
     together = "and on ()" if promise.parts else "and"
     return f"  {conditions[0]}\n  and\n  {conditions[1]}\n  {together}\n{promql.indent(enough)}"
+
+
+def _source(promise: Promise) -> str:
+    """Where the thresholds come from."""
+    if promise.windows.recorded:
+        return f"alert policy {', '.join(policy.name for policy in promise.policies if policy.conditions)}"
+    return promise.windows.source
 
 
 def _liveness_alert(promise: Promise) -> Rule:
@@ -142,20 +153,31 @@ def _labels(promise: Promise, severity: Severity) -> dict[str, str]:
 
 
 def _annotations(promise: Promise, name: str, *, summary: str, description: str, impact: str) -> dict[str, str]:
-    remaining = promql.recorded(promql.PERIOD_BUDGET_REMAINING, promise).replace('"', "'")
     return {
         "summary": _literal(summary),
         "description": description,
         "impact": _literal(impact),
         "journey": _literal(promise.journey),
-        "budget_remaining": (
-            f'{{{{ with query "{remaining}" }}}}{{{{ . | first | value | humanizePercentage }}}}'
-            "{{ else }}unknown{{ end }}"
-        ),
+        "budget_remaining": _ask(promql.recorded(promql.PERIOD_BUDGET_REMAINING, promise), "humanizePercentage"),
+        "budget_lasts": _ask(_lasting(promise), "humanizeDuration"),
         "runbook": runbook_path(name),
         "dashboard": f"/d/{DASHBOARD_UID}?var-slo={promise.name}",
         "exemplar_query": _literal(exemplar_query(promise.indicator)),
     }
+
+
+def _lasting(promise: Promise) -> str:
+    """Seconds until the budget is gone at the pace of the base window; nothing when nothing is being spent."""
+    remaining = promql.recorded(promql.PERIOD_BUDGET_REMAINING, promise)
+    pace = promql.recorded(promql.CURRENT_BURN_RATE, promise)
+    period_s = promql.number(promise.windows.period.length.total_seconds())
+    return f"clamp_min({remaining}, 0) * {period_s} / ({pace} > 0)"
+
+
+def _ask(query: str, form: str) -> str:
+    """A Prometheus template: the value of a query in words."""
+    quoted = query.replace('"', "'")
+    return f'{{{{ with query "{quoted}" }}}}{{{{ . | first | value | {form} }}}}{{{{ else }}}}unknown{{{{ end }}}}'
 
 
 def _literal(text: str) -> str:

@@ -97,7 +97,7 @@ def _row(promise: Promise) -> list[Panel]:
     table = promise.windows
     budget = promql.recorded(promql.ERROR_BUDGET, promise)
     remaining = promql.recorded(promql.PERIOD_BUDGET_REMAINING, promise)
-    slow = max((tier.long for tier in promise.tiers("page")), key=lambda window: window.length)
+    slow = max((tier.long for tier in promise.urgent_tiers), key=lambda window: window.length)
     pace = f"{promql.recorded(promql.ratio_name(slow), promise)} / {budget}"
     period_h = promql.number(table.period_days * 24)
     windows = [table.base, table.head, slow]

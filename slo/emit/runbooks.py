@@ -42,11 +42,11 @@ class Runbook:
 
 def emit_runbooks(promises: Iterable[Promise]) -> Iterator[Runbook]:
     """A runbook for every alert of every promise."""
-    severities: tuple[Severity, Severity] = ("page", "ticket")
     for promise in promises:
-        for severity in severities:
+        for severity in promise.severities:
             yield _burn_runbook(promise, severity)
-        yield _liveness_runbook(promise)
+        if promise.tells_missing_data:
+            yield _liveness_runbook(promise)
 
 
 def _burn_runbook(promise: Promise, severity: Severity) -> Runbook:

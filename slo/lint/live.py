@@ -151,7 +151,7 @@ def _traffic(
         if not exposition.age_s:
             return
         rate += events / exposition.age_s
-    tier = min(promise.tiers("page"), key=lambda each: each.long.length)
+    tier = min(promise.urgent_tiers, key=lambda each: each.long.length)
     expected = rate * tier.long.length.total_seconds()
     threshold = promise.threshold(tier)
     least = promise.min_bad_events

@@ -135,6 +135,16 @@ class Fields:
             return {}
         return {name: inner._one_text(name) for name in inner.names()}
 
+    def words(self, key: str) -> list[str]:
+        """One word or a list of them, each once; none if the field is not there."""
+        node = self._value(key, required=False)
+        if isinstance(node, Sequence):
+            if all(isinstance(item, Scalar) for item in node.items):
+                return list(dict.fromkeys(item.text.strip() for item in node.items if isinstance(item, Scalar)))
+            self.problem(key, "field-form", "expected a word or a list of words", "Write one, or [one, another]")
+            return []
+        return [text] if (text := self.text(key, required=False)) else []
+
     def refuse(self, key: str, what: str, remedy: str) -> bool:
         """File a problem if a field is there that is known but not executed; says whether it is."""
         self._known.add(key)

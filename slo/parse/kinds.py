@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from slo.parse.alerting import read_condition_document, read_policy_document, read_target_document
 from slo.parse.catalogue import Catalogue, Document, Kind
 from slo.parse.indicator import read_sli
 from slo.parse.openslo import read_slo
@@ -29,8 +30,8 @@ KINDS = (
     Kind(OPENSLO, "DataSource", _refuse("Write `type: Prometheus` and the query into each metricSource"), False),
     Kind(OPENSLO, "Service", read_service, spec_required=False),
     Kind(OPENSLO, "SLI", read_sli),
-    Kind(OPENSLO, "AlertNotificationTarget", _refuse("Remove it: alerts are routed by their tier label"), False),
-    Kind(OPENSLO, "AlertCondition", _refuse("Remove it: tiers and burn factors are data in slo/windows/"), False),
-    Kind(OPENSLO, "AlertPolicy", _refuse("Remove it: every SLO gets the burn-rate alerts of its windows"), False),
+    Kind(OPENSLO, "AlertNotificationTarget", read_target_document),
+    Kind(OPENSLO, "AlertCondition", read_condition_document),
+    Kind(OPENSLO, "AlertPolicy", read_policy_document),
     Kind(OPENSLO, "SLO", read_slo),
 )

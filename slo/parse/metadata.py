@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from slo.parse.fields import Fields
+from slo.parse.fields import NAME, Fields
 
 ANNOTATION = "signalbox.dev/"
 # A page needs this many bad events in its long window: one error of a quiet night, or one client that retries it
@@ -30,16 +30,17 @@ class Metadata:
     impact: str
     min_bad_events: int
     liveness: str
+    depends_on: tuple[str, ...] = ()
 
 
-def read_metadata(fields: Fields, *, annotated: bool = False) -> Metadata:
-    """Read the metadata of any kind; `annotated` says whether our annotations belong there."""
+def read_metadata(fields: Fields, *, kind: str = "") -> Metadata:
+    """Read the metadata of any kind; an SLO and a Service have annotations of ours."""
     annotations = fields.mapping("annotations", required=False)
     ours: dict[str, str] = {}
     if annotations is not None:
         for key in annotations.names():
             if key.startswith(ANNOTATION):
-                ours[key.removeprefix(ANNOTATION)] = _read_annotation(annotations, key, annotated)
+                ours[key.removeprefix(ANNOTATION)] = _read_annotation(annotations, key, kind)
     name = fields.name("name")
     metadata = Metadata(
         name=name,
@@ -49,16 +50,21 @@ def read_metadata(fields: Fields, *, annotated: bool = False) -> Metadata:
         impact=ours.get("impact", ""),
         min_bad_events=int(ours.get("min-events") or DEFAULT_MIN_EVENTS),
         liveness=ours.get("liveness") or DEFAULT_LIVENESS,
+        depends_on=tuple(name.strip() for name in ours.get("depends-on", "").split(",") if name.strip()),
     )
     fields.done()
     return metadata
 
 
-def _read_annotation(annotations: Fields, key: str, annotated: bool) -> str:
-    form = _FORMS.get(key.removeprefix(ANNOTATION))
-    if form is None or not annotated:
-        known = ", ".join(f"{ANNOTATION}{name}" for name in _FORMS)
-        annotations.problem(key, "field-unknown", "is not read here", f"Known, on an SLO: {known}")
+def _read_annotation(annotations: Fields, key: str, kind: str) -> str:
+    forms = _FORMS.get(kind, {})
+    form = forms.get(key.removeprefix(ANNOTATION))
+    if form is None:
+        known = "; ".join(
+            f"on {'an' if kind == 'SLO' else 'a'} {kind}: {', '.join(f'{ANNOTATION}{name}' for name in names)}"
+            for kind, names in _FORMS.items()
+        )
+        annotations.problem(key, "field-unknown", "is not read here", f"Known {known}")
         return ""
     return annotations.parsed(key, form) or ""
 
@@ -75,9 +81,19 @@ def _parse_liveness(text: str) -> str:
     return text
 
 
-_FORMS: dict[str, Callable[[str], str]] = {
-    "journey": str,
-    "impact": str,
-    "min-events": _parse_min_events,
-    "liveness": _parse_liveness,
+def _parse_names(text: str) -> str:
+    for name in text.split(","):
+        if not NAME.fullmatch(name.strip()):
+            raise ValueError(f"{name.strip()[:60]!r} is not the name of a Service; write `one, another`")
+    return text
+
+
+_FORMS: dict[str, dict[str, Callable[[str], str]]] = {
+    "SLO": {
+        "journey": str,
+        "impact": str,
+        "min-events": _parse_min_events,
+        "liveness": _parse_liveness,
+    },
+    "Service": {"depends-on": _parse_names},
 }

@@ -12,6 +12,7 @@ from typing import cast, get_args
 from slo.durations import parse_duration
 from slo.errors import Problem
 from slo.model import Liveness, Promise, RatioIndicator, Service, Severity, WindowTable
+from slo.parse.alerting import apply_policies, read_policies
 from slo.parse.catalogue import Catalogue, Document
 from slo.parse.fields import Fields
 from slo.parse.indicator import read_indicator
@@ -25,7 +26,7 @@ def read_slo(document: Document, catalogue: Catalogue) -> list[Promise] | None:
     if spec is None:
         return None
     before = len(catalogue.problems)
-    metadata = read_metadata(fields, annotated=True)
+    metadata = read_metadata(fields, kind="SLO")
     service = _find_service(spec, catalogue)
     team = metadata.team or (service.team if service else "")
     if service and not team:
@@ -36,8 +37,8 @@ def read_slo(document: Document, catalogue: Catalogue) -> list[Promise] | None:
     method = spec.choice("budgetingMethod", ["Occurrences", "Timeslices", "RatioTimeslices"])
     if method in ("Timeslices", "RatioTimeslices"):
         spec.problem("budgetingMethod", "not-executable", f"{method} is not executed", "Use Occurrences")
-    remedy = "Remove it: every SLO gets the burn-rate alerts of its windows"
-    spec.refuse("alertPolicies", "alert policies are not executed", remedy)
+    policies = read_policies(spec, catalogue)
+    windows = apply_policies(policies, windows, catalogue.problems)
     listed = spec.mappings("objectives")
     if not listed and spec.has("objectives"):
         spec.problem("objectives", "field-missing", "promises nothing", "Add an objective with a target")
@@ -64,6 +65,7 @@ def read_slo(document: Document, catalogue: Catalogue) -> list[Promise] | None:
             min_bad_events=metadata.min_bad_events,
             liveness=cast(Liveness, metadata.liveness),
             at=fields.place("name"),
+            policies=policies,
         )
         _refuse_without_tiers(place, promise)
         promises.append(promise)
@@ -116,7 +118,8 @@ def _read_windows(spec: Fields, catalogue: Catalogue) -> WindowTable | None:
 
 def _refuse_without_tiers(objective: Fields, promise: Promise) -> None:
     for severity in get_args(Severity):
-        if not promise.tiers(severity):
+        wanted = any(tier.severity == severity for tier in promise.windows.tiers)
+        if (wanted or not promise.policies) and not promise.tiers(severity):
             key = "target" if objective.has("target") else "targetPercent"
             what = f"with a budget of {promise.budget} no {severity} can ever fire: its threshold lies beyond 100 %"
             objective.problem(

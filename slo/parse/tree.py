@@ -1,4 +1,4 @@
-"""A folder of definitions → promises.
+"""A folder of definitions → promises, and whom to tell.
 
 Owns which files belong to it, and that every problem of every file is reported at once.
 """
@@ -6,16 +6,33 @@ Owns which files belong to it, and that every problem of every file is reported 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from slo.alerting import Target
 from slo.errors import DefinitionErrors, Location, Problem
 from slo.model import Promise, WindowTable
 from slo.parse.catalogue import Catalogue
 from slo.parse.kinds import KINDS
 from slo.parse.nodes import LARGEST_FILE_BYTES, parse_nodes
 from slo.parse.openslo import refuse_shared_names
+from slo.parse.service import refuse_rings
 from slo.parse.windows import table_for
+
+
+@dataclass(frozen=True)
+class Definitions:
+    """Everything that a folder says."""
+
+    promises: tuple[Promise, ...]
+    targets: tuple[Target, ...] = ()
+
+
+def parse_definitions(definitions: Path, table_for: Callable[[timedelta], WindowTable] = table_for) -> Definitions:
+    """All that a folder and its sub-folders say. Raises DefinitionErrors."""
+    catalogue = parse_catalogue(definitions, table_for)
+    return Definitions(promises_of(catalogue), targets=tuple(catalogue.of("AlertNotificationTarget").values()))
 
 
 def parse_tree(definitions: Path, table_for: Callable[[timedelta], WindowTable] = table_for) -> tuple[Promise, ...]:
@@ -54,6 +71,7 @@ def parse_catalogue(definitions: Path, table_for: Callable[[timedelta], WindowTa
     catalogue.read()
     promises = promises_of(catalogue)
     refuse_shared_names(promises, catalogue.problems)
+    refuse_rings(catalogue.of("Service"), catalogue.problems)
     if not promises and not catalogue.problems:
         problem = Problem(Location(str(definitions)), "", "no-definitions", "no SLO here", "Add a document of kind SLO")
         catalogue.problems.append(problem)

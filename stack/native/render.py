@@ -5,7 +5,9 @@ backend but those that depend on the clock, on secrets or on which replicas ther
 """
 
 import json
+import re
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ from stack.native.launch import WATCHED, Blueprint
 
 GENERATED = "_generated"  # what the SLO compiler owns, below each backend's folder
 SECRETS_IN_CONTAINERS = "/run/secrets"  # where committed configuration looks for secrets
+LEAST_RANGE = timedelta(seconds=5)  # five scrapes under a clock factor
+LEAST_INTERVAL = timedelta(seconds=1)
+_DURATION = re.compile(r"(?P<what>\[|\bfor: |\binterval: )(?P<length>\d+(?:ms|[smhdw]))\b")
 FAST_INTERVAL = "1s"  # scraping and evaluation under a clock factor: windows of minutes have become seconds
 
 
@@ -48,6 +53,18 @@ def scrape_targets(blueprint: Blueprint) -> Mapping[str, list[dict[str, Any]]]:
             labels = {"job": part.job, "instance": part.name}
             targets.setdefault(part.job, []).append({"targets": [address], "labels": labels})
     return targets
+
+
+def quicken_rules(rules: str, clock: float) -> str:
+    """Hand-written rules with every range, interval and waiting time divided by the clock, as the compiler divides its
+    own. Comments and layout stay."""
+    from slo.durations import format_duration, parse_duration
+
+    def divided(found: re.Match[str]) -> str:
+        least = LEAST_INTERVAL if found["what"].startswith("interval") else LEAST_RANGE
+        return found["what"] + format_duration(max(parse_duration(found["length"]) / clock, least))
+
+    return _DURATION.sub(divided, rules)
 
 
 def quicken(prometheus_config: str) -> str:
@@ -83,14 +100,30 @@ def _adapted(blueprint: Blueprint, part: Component, files: dict[str, str]) -> di
         case "prometheus":
             if blueprint.wish.clock != 1:
                 files["prometheus.yml"] = quicken(files["prometheus.yml"])
+                files |= {
+                    name: quicken_rules(text, blueprint.wish.clock)
+                    for name, text in files.items()
+                    if name.startswith("rules/")
+                }
             for job, targets in scrape_targets(blueprint).items():
                 files[f"{WATCHED}/{job}.json"] = json.dumps(targets, indent=1)
         case "alertmanager":
             secrets = str(blueprint.layout.secrets)
             files = {name: text.replace(SECRETS_IN_CONTAINERS, secrets) for name, text in files.items()}
+            files["templates/addresses.tmpl"] = _addresses(blueprint)
         case "valkey":
             files["valkey.conf"] = f"requirepass {blueprint.credentials['valkey_password']}\n"
     return files
+
+
+def _addresses(blueprint: Blueprint) -> str:
+    """Where the links of a notification lead on this machine: all to the pager, which knows Grafana if there is one."""
+    pager = f"http://{LOOPBACK}:{blueprint.ports['pager']}"
+    addresses = {"runbooks": f"{pager}/runbooks", "dashboards": f"http://{LOOPBACK}:{blueprint.ports['grafana']}"}
+    addresses["pages"] = pager
+    return "".join(
+        f'{{{{ define "signalbox.address.{name}" }}}}{address}{{{{ end }}}}\n' for name, address in addresses.items()
+    )
 
 
 def _bring_up_to_date(folder: Path, files: Mapping[str, str]) -> None:

@@ -50,10 +50,10 @@ def test_prometheus_and_alertmanager_accept_every_clock(
 @pytest.mark.parametrize(
     ("labels", "receiver"),
     [
-        (("tier=page", "service=checkout", "slo=checkout-availability"), "page"),
-        (("tier=ticket", "service=checkout", "slo=checkout-availability"), "ticket"),
+        (("tier=page", "service=checkout", "slo=checkout-availability"), "pager"),
+        (("tier=ticket", "service=checkout", "slo=checkout-availability"), "pager"),
         (("tier=watchdog", "alertname=Watchdog"), "deadman"),
-        (("alertname=Unlabelled",), "page"),
+        (("alertname=Unlabelled",), "pager"),
     ],
 )
 def test_alertmanager_sends_each_tier_its_way(amtool: Path, labels: tuple[str, ...], receiver: str) -> None:

@@ -71,7 +71,7 @@ def _detection(
 
 def _theory(promise: Promise, tier: Tier, error_ratio: Decimal) -> timedelta:
     seconds = burn.detection_time_s(tier.burn_window(promise.budget), float(error_ratio))
-    return timedelta.max if seconds is None else timedelta(seconds=seconds)
+    return timedelta.max if seconds is None else timedelta(seconds=seconds) + tier.alert_after
 
 
 def _history(promise: Promise, tiers: list[Tier], error_ratio: Decimal, errors: timedelta) -> timedelta:

@@ -61,7 +61,8 @@ def _absent_series(promise: Promise) -> Scenario:
         course = [Traffic(half, BUSY, error_ratio=Decimal(1), counted_missing=True)]
         absent = Scenario("no good series means that nothing is good", course)
         absent.holds(half, f"{base} == 1")
-        absent.alert(half, burn_alert_name(promise, "page"), True)
+        if promise.tiers("page"):
+            absent.alert(half, burn_alert_name(promise, "page"), True)
     return absent
 
 
@@ -80,7 +81,7 @@ def _pause(promise: Promise) -> Scenario:
 
 
 def _uneven_traffic(promise: Promise) -> Scenario:
-    long = max((tier.long for tier in promise.tiers("page")), key=lambda window: window.length)
+    long = max((tier.long for tier in promise.urgent_tiers), key=lambda window: window.length)
     uneven = Scenario(
         "windows weigh events, not minutes",
         [Traffic(long.length / 2, BUSY / 100, Decimal("0.5")), Traffic(long.length / 2, BUSY)],

@@ -117,3 +117,26 @@ def test_a_wrong_definition_is_named_before_anything_starts(tmp_path):
     (root / "slo" / "definitions" / "broken.yaml").write_text("apiVersion: openslo/v1\nkind: Nonsense\n")
     with pytest.raises(StackError, match=r"broken\.yaml:\d+"):
         rendered(tmp_path, root=root)
+
+
+def test_hand_written_rules_follow_the_clock_like_the_compiled_ones(tmp_path):
+    slow = (rendered(tmp_path / "slow").run / "prometheus/rules/stack.yaml").read_text()
+    quick = (rendered(tmp_path / "quick", clock=20.0).run / "prometheus/rules/stack.yaml").read_text()
+    assert slow == (ROOT / "observability/prometheus/rules/stack.yaml").read_text()
+    one, other = (
+        {rule["alert"]: rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]}
+        for text in (slow, quick)
+    )
+    assert one.keys() == other.keys()
+    assert (one["TargetDown"]["for"], other["TargetDown"]["for"]) == ("5m", "15s")
+    assert (one["ServiceDown"]["for"], other["ServiceDown"]["for"]) == ("1m", "5s"), "never under five scrapes"
+    assert "telemetry_dropped_total[15s]" in other["TelemetryDropping"]["expr"]
+    assert yaml.safe_load(quick)["groups"][0]["interval"] == "1s"
+    for name in one:
+        assert one[name]["labels"] == other[name]["labels"]
+        assert one[name]["annotations"] == other[name]["annotations"]
+
+
+def test_notifications_link_to_this_machine_s_pager(tmp_path):
+    text = (rendered(tmp_path).run / "alertmanager/templates/addresses.tmpl").read_text()
+    assert '{{ define "signalbox.address.runbooks" }}http://127.0.0.1:9170/runbooks{{ end }}' in text

@@ -1,0 +1,141 @@
+"""AlertPolicy, AlertCondition and AlertNotificationTarget → `slo.alerting`, inline or by reference.
+
+Owns which of their fields are executed and why the others are not. Refuses to know rules and receivers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, cast, get_args
+
+from slo.alerting import AlertPolicy, Condition, NotExecutable, Target, table_of
+from slo.durations import parse_duration
+from slo.errors import Problem
+from slo.parse.catalogue import Catalogue, Document
+from slo.parse.fields import Fields
+from slo.parse.metadata import read_metadata
+from slo.parse.targets import read_target
+from slo.periods import Severity, WindowTable
+
+NOTHING = timedelta(0)
+
+
+def read_target_document(document: Document, catalogue: Catalogue) -> Target | None:
+    """An AlertNotificationTarget; None when a problem was filed."""
+    return read_target(document.metadata, document.spec) if document.spec else None
+
+
+def read_condition_document(document: Document, catalogue: Catalogue) -> Condition | None:
+    """An AlertCondition; None when a problem was filed."""
+    return _read_condition(document.metadata, document.spec) if document.spec else None
+
+
+def read_policy_document(document: Document, catalogue: Catalogue) -> AlertPolicy | None:
+    """An AlertPolicy; None when a problem was filed."""
+    return _read_policy(document.metadata, document.spec, catalogue) if document.spec else None
+
+
+def read_policies(spec: Fields, catalogue: Catalogue) -> tuple[AlertPolicy, ...]:
+    """The alert policies of an SLO. Complete only if no problem was filed."""
+
+    def read(metadata: Fields, inner: Fields) -> AlertPolicy | None:
+        return _read_policy(metadata, inner, catalogue)
+
+    listed = spec.mappings("alertPolicies", required=False)
+    entries = [_one(entry, "AlertPolicy", "alertPolicyRef", catalogue, read) for entry in listed]
+    policies = tuple(policy for policy in entries if policy)
+    waits: dict[str, timedelta] = {}
+    for condition in (condition for policy in policies for condition in policy.conditions):
+        if waits.setdefault(condition.severity, condition.alert_after) != condition.alert_after:
+            what = f"its {condition.severity} conditions have different alertAfter, and are one alert"
+            spec.problem("alertPolicies", "not-executable", what, "Give them the same alertAfter")
+            break
+    return policies
+
+
+def apply_policies(
+    policies: tuple[AlertPolicy, ...], table: WindowTable | None, problems: list[Problem]
+) -> WindowTable | None:
+    """The table as an SLO's policies would have it: their conditions are its only tiers. None for a problem."""
+    if not policies or table is None:
+        return table
+    conditions = tuple(dict.fromkeys(condition for policy in policies for condition in policy.conditions))
+    try:
+        return table_of(conditions, table)
+    except NotExecutable as error:
+        what, _, remedy = str(error).partition("; ")
+        remedy = remedy[:1].upper() + remedy[1:]
+        field = "spec.condition.lookbackWindow"
+        problems.append(Problem(error.condition.at, field, "not-executable", what, remedy))
+        return None
+
+
+def _read_policy(metadata: Fields, spec: Fields, catalogue: Catalogue) -> AlertPolicy | None:
+    before = len(catalogue.problems)
+    name = read_metadata(metadata).name
+    spec.text("description", required=False)
+    breaching, no_data, resolved = (
+        spec.choice(key, ["true", "false"], default="false") == "true"
+        for key in ("alertWhenBreaching", "alertWhenNoData", "alertWhenResolved")
+    )
+    if not breaching and not no_data:
+        remedy = "Set alertWhenBreaching or alertWhenNoData to true"
+        spec.problem("alertWhenBreaching", "not-executable", "this policy never alerts", remedy)
+    conditions = [
+        _one(entry, "AlertCondition", "conditionRef", catalogue, _read_condition)
+        for entry in spec.mappings("conditions", required=breaching)
+    ]
+    targets = [
+        _one(entry, "AlertNotificationTarget", "targetRef", catalogue, read_target)
+        for entry in spec.mappings("notificationTargets", required=False)
+    ]
+    if breaching and not conditions and len(catalogue.problems) == before:
+        spec.problem("conditions", "field-missing", "alerts on nothing", "Add a condition")
+    spec.done()
+    if len(catalogue.problems) > before or None in conditions or None in targets:
+        return None
+    return AlertPolicy(name, tuple(conditions) if breaching else (), no_data, resolved, tuple(targets))
+
+
+def _one(
+    entry: Fields, kind: str, reference: str, catalogue: Catalogue, read: Callable[[Fields, Fields], Any]
+) -> Any:
+    """The document that an entry of a list is, or that it names. None when a problem was filed."""
+    if entry.has(reference):
+        name = entry.name(reference)
+        entry.done()
+        return catalogue.find(kind, name, entry, reference) if name else None
+    entry.choice("kind", [kind])
+    metadata, spec = entry.mapping("metadata"), entry.mapping("spec")
+    entry.done()
+    return read(metadata, spec) if metadata and spec else None
+
+
+def _read_condition(metadata: Fields, spec: Fields) -> Condition | None:
+    read_metadata(metadata)
+    spec.text("description", required=False)
+    severity = spec.choice("severity", get_args(Severity))
+    condition = spec.mapping("condition")
+    spec.done()
+    if condition is None:
+        return None
+    condition.choice("kind", ["burnrate"])
+    operator = condition.choice("op", ["gt", "gte", "lt", "lte"], default="gt")
+    if operator in ("lt", "lte"):
+        what = f"{operator} would alert while the budget burns slower than the threshold, which is when all is well"
+        condition.problem("op", "not-executable", what, "Use gt or gte")
+    burn = condition.number("threshold")
+    if burn is not None and burn <= 0:
+        condition.problem("threshold", "field-form", "a burn rate of zero or less is always there", "Use more than 0")
+    lookback = condition.parsed("lookbackWindow", parse_duration)
+    after = condition.parsed("alertAfter", _parse_wait, required=False)
+    place = condition.place("lookbackWindow")
+    condition.done()
+    if severity is None or burn is None or lookback is None or burn <= 0 or operator in ("lt", "lte"):
+        return None
+    return Condition(cast(Severity, severity), burn, operator == "gte", lookback, after or NOTHING, place)
+
+
+def _parse_wait(text: str) -> timedelta:
+    return NOTHING if text.rstrip("smhdw") == "0" else parse_duration(text)
