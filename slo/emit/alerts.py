@@ -167,10 +167,11 @@ def _annotations(promise: Promise, name: str, *, summary: str, description: str,
 
 
 def _lasting(promise: Promise) -> str:
-    """Seconds until the budget is gone at the pace of the base window; nothing when nothing is being spent."""
+    """Seconds until the budget is gone at the pace of the base window, whatever the clock; nothing when nothing is
+    being spent."""
     remaining = promql.recorded(promql.PERIOD_BUDGET_REMAINING, promise)
     pace = promql.recorded(promql.CURRENT_BURN_RATE, promise)
-    period_s = promql.number(promise.windows.period.length.total_seconds())
+    period_s = promql.number(promise.windows.period_days * 86_400)
     return f"clamp_min({remaining}, 0) * {period_s} / ({pace} > 0)"
 
 

@@ -98,9 +98,7 @@ def _read_policy(metadata: Fields, spec: Fields, catalogue: Catalogue) -> AlertP
     return AlertPolicy(name, tuple(conditions) if breaching else (), no_data, resolved, tuple(targets))
 
 
-def _one(
-    entry: Fields, kind: str, reference: str, catalogue: Catalogue, read: Callable[[Fields, Fields], Any]
-) -> Any:
+def _one(entry: Fields, kind: str, reference: str, catalogue: Catalogue, read: Callable[[Fields, Fields], Any]) -> Any:
     """The document that an entry of a list is, or that it names. None when a problem was filed."""
     if entry.has(reference):
         name = entry.name(reference)

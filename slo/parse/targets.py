@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from slo.alerting import QuietHours, Span, Target, TargetKind
-from slo.periods import Severity
 from slo.parse.fields import NAME, Fields
 from slo.parse.metadata import ANNOTATION
+from slo.periods import Severity
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY_MIN = 24 * 60

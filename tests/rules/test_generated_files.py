@@ -127,6 +127,7 @@ def test_a_page_carries_what_its_reader_needs(promtool: Promtool, tmp_path: Path
     annotations = {
         **page["annotations"],
         "budget_remaining": "-9.99e+04%",
+        "budget_lasts": "0s",
         "description": page["annotations"]["description"].replace("{{ $value | humanizePercentage }}", "100%"),
     }
     document["tests"][0]["alert_rule_test"] = [

@@ -49,6 +49,7 @@ def test_every_alert_says_whose_it_is_and_what_to_do() -> None:
             "runbook",
             "dashboard",
             "budget_remaining",
+            "budget_lasts",
             "exemplar_query",
         }
         assert annotations["runbook"] == f"docs/runbooks/{rule['alert']}.md"
@@ -192,7 +193,7 @@ def test_secrets_are_named_by_file_only() -> None:
 
 
 def test_a_clock_shrinks_the_waits_of_routes() -> None:
-    fast = yaml.safe_load(emit_alertmanager(20))["route"]
+    fast = yaml.safe_load(emit_alertmanager(clock=20))["route"]
     assert (fast["group_wait"], fast["group_interval"], fast["repeat_interval"]) == ("250ms", "1s500ms", "3m")
 
 
