@@ -8,10 +8,10 @@ SIGNALBOX := $(BIN)/python -m stack
 ID ?= downstream-errors
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status test check generate incident lock clean venv
+.PHONY: help up down status test check generate incident lock clean venv bench-telemetry
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: venv ## Start the whole stack (CLOCK=20 makes minutes seconds, REPLICAS=2)
 	@$(SIGNALBOX) up $(if $(CLOCK),--clock $(CLOCK)) $(if $(REPLICAS),--replicas $(REPLICAS))
@@ -41,10 +41,11 @@ incident: venv ## Reproduce one incident end to end (ID=downstream-errors)
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11
 
-lock: venv ## Resolve pyproject.toml anew into the two lock files
+lock: venv ## Resolve pyproject.toml anew into the lock files
 	$(BIN)/python -m pip install --quiet uv
 	$(COMPILE) --upgrade --extra native --extra command --extra dev pyproject.toml --output-file requirements.lock
 	$(COMPILE) --upgrade pyproject.toml --output-file requirements.image.lock
+	$(COMPILE) --upgrade --extra bench --constraint requirements.lock pyproject.toml --output-file requirements.bench.lock
 
 clean: ## Stop the stack, then delete its data and the Python environment
 	@if [ -x $(BIN)/python ]; then $(SIGNALBOX) down --purge; fi
@@ -55,3 +56,11 @@ clean: ## Stop the stack, then delete its data and the Python environment
 venv:
 	@command -v $(PYTHON) >/dev/null || { echo "signalbox: $(PYTHON) is not there. Install Python 3.11 or later, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) stack/environment.py
+
+# The packages that only benchmarks need, once, into the same environment.
+$(VENV)/bench-packages: requirements.bench.lock | venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.bench.lock
+	@touch $@
+
+bench-telemetry: $(VENV)/bench-packages ## What telemetry costs: CPU time a request, ours against the stock wiring (needs the stack up)
+	$(BIN)/python -m bench.telemetry

@@ -34,7 +34,7 @@ from service.orders.workflow import RESERVATION_TTL_S, fulfil_order
 from service.payments import http as payments_http
 from service.payments.repository import SqlChargeRepository
 from service.settings import Settings
-from service.telemetry import Telemetry
+from service.telemetry import NullTelemetry, Telemetry
 from service.users import http as users_http
 from service.users.repository import SqlUserRepository
 from service.worker import Chore, Worker
@@ -145,7 +145,9 @@ def build_worker_app(settings: Settings) -> FastAPI:
     )
 
 
-def _build_telemetry(settings: Settings) -> Telemetry:
+def _build_telemetry(settings: Settings) -> Telemetry | NullTelemetry:
+    if settings.telemetry == "off":
+        return telemetry.switch_off()
     return telemetry.build_telemetry(
         service_name=settings.service_name,
         service_version=settings.version,
@@ -156,7 +158,7 @@ def _build_telemetry(settings: Settings) -> Telemetry:
     )
 
 
-def _build_databases(settings: Settings, tel: Telemetry, *, with_replica: bool = False) -> Databases:
+def _build_databases(settings: Settings, tel: Telemetry | NullTelemetry, *, with_replica: bool = False) -> Databases:
     name = f"signalbox/{settings.instance_id}"
     timeouts = Timeouts(
         acquire_s=settings.db_acquire_timeout_s,
@@ -180,7 +182,7 @@ def _build_databases(settings: Settings, tel: Telemetry, *, with_replica: bool =
 def _assemble(
     title: str,
     settings: Settings,
-    tel: Telemetry,
+    tel: Telemetry | NullTelemetry,
     state: health.Health,
     faults: fault.Faults,
     *,

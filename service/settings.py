@@ -40,6 +40,7 @@ class Settings(BaseSettings):
     valkey_url: str = Field(default="redis://127.0.0.1:16379/0", repr=False)
     payments_url: str = "http://127.0.0.1:8160"
     otlp_url: str = "http://127.0.0.1:4318"
+    telemetry: Literal["on", "off"] = "on"  # off: to measure what it costs
 
     # Connections of this process to each of primary, replica, Valkey and payments: as many as it can use at once.
     pool_size: int = Field(default=10, ge=1, le=200)

@@ -17,14 +17,15 @@ from opentelemetry.trace import SpanKind
 
 from service.telemetry.instrument import instrument
 from service.telemetry.instruments import Instruments
-from service.telemetry.middleware import parse_traceparent
-from service.telemetry.spans import Active, Span, current_span
-from service.telemetry.telemetry import Telemetry, build_telemetry, current
+from service.telemetry.null import NullActive, NullTelemetry
+from service.telemetry.spans import Active, Span
+from service.telemetry.telemetry import Telemetry, build_telemetry, current, switch_off
 
 if TYPE_CHECKING:
     metrics: Instruments
 
 __all__ = [
+    "NullTelemetry",
     "SpanKind",
     "Telemetry",
     "build_telemetry",
@@ -35,22 +36,21 @@ __all__ = [
     "logger",
     "metrics",
     "span",
+    "switch_off",
     "trace_id",
 ]
 
 
-def span(name: str, *, kind: SpanKind = SpanKind.INTERNAL, attributes: Mapping[str, Any] | None = None) -> Active:
+def span(
+    name: str, *, kind: SpanKind = SpanKind.INTERNAL, attributes: Mapping[str, Any] | None = None
+) -> Active | NullActive:
     """``with span("orders.reserve_stock") as s:`` — a child of the current span, failed by what it raises."""
-    made = Span(name, kind, current_span(), current().sink)
-    if attributes:
-        made.set_attributes(attributes)
-    return Active(made)
+    return current().span(name, kind, attributes)
 
 
 def event(name: str, attributes: Mapping[str, Any] | None = None) -> None:
     """Something worth knowing has happened: an event of the current span and a log line at INFO."""
-    trace.get_current_span().add_event(name, dict(attributes or {}))
-    logging.getLogger("service.events").info(name, extra={"event.name": name, **(attributes or {})})
+    current().event(name, attributes)
 
 
 def carrier() -> dict[str, str]:
@@ -61,13 +61,11 @@ def carrier() -> dict[str, str]:
     return {}
 
 
-def consumer_span(name: str, headers: Mapping[str, str], *, attributes: Mapping[str, Any] | None = None) -> Active:
+def consumer_span(
+    name: str, headers: Mapping[str, str], *, attributes: Mapping[str, Any] | None = None
+) -> Active | NullActive:
     """The work on one delivery of a job: continues the trace that enqueued it, or starts one."""
-    parent = parse_traceparent(headers.get("traceparent", "").encode("latin-1", "replace"))
-    made = Span(name, SpanKind.CONSUMER, parent, current().sink)
-    if attributes:
-        made.set_attributes(attributes)
-    return Active(made)
+    return current().consumer_span(name, headers, attributes)
 
 
 def trace_id() -> str | None:

@@ -9,12 +9,13 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 import httpx
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.trace import SpanKind
 from prometheus_client.exposition import choose_encoder
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -29,14 +30,15 @@ from service.telemetry.catalog import UNOBSERVED_PATHS
 from service.telemetry.export import SpanExporter
 from service.telemetry.instruments import Instruments
 from service.telemetry.lines import JsonFormatter, LineHandler, LineWriter
-from service.telemetry.middleware import App, TelemetryMiddleware
+from service.telemetry.middleware import App, TelemetryMiddleware, parse_traceparent
+from service.telemetry.null import NullTelemetry
 from service.telemetry.pipeline import Pipeline
 from service.telemetry.routes import route_templates
-from service.telemetry.spans import Span, TracerProvider
+from service.telemetry.spans import Active, Span, TracerProvider, current_span
 from service.telemetry.sql import instrument_engine
 from service.telemetry.websocket import WebSocketTelemetry
 
-_current: Telemetry | None = None
+_current: Telemetry | NullTelemetry | None = None
 _current_lock = threading.Lock()
 
 
@@ -119,6 +121,31 @@ class Telemetry:
         """Export depth and oldest age of a queue, read once a second while the process runs."""
         self._queues.append((name, stats))
 
+    # what the code of the service tells
+
+    def span(
+        self, name: str, kind: SpanKind = SpanKind.INTERNAL, attributes: Mapping[str, Any] | None = None
+    ) -> Active:
+        """A child of the current span."""
+        return self._active(Span(name, kind, current_span(), self.sink), attributes)
+
+    def consumer_span(
+        self, name: str, headers: Mapping[str, str], attributes: Mapping[str, Any] | None = None
+    ) -> Active:
+        """A span that continues the trace of whoever put the job into the queue."""
+        parent = parse_traceparent(headers.get("traceparent", "").encode("latin-1", "replace"))
+        return self._active(Span(name, SpanKind.CONSUMER, parent, self.sink), attributes)
+
+    def _active(self, span: Span, attributes: Mapping[str, Any] | None) -> Active:
+        if attributes:
+            span.set_attributes(attributes)
+        return Active(span)
+
+    def event(self, name: str, attributes: Mapping[str, Any] | None) -> None:
+        """An event of the current span and a log line."""
+        trace.get_current_span().add_event(name, dict(attributes or {}))
+        logging.getLogger("service.events").info(name, extra={"event.name": name, **(attributes or {})})
+
     # life
 
     def start(self) -> None:
@@ -197,13 +224,25 @@ def switch_off_fastapis_own(app: Any) -> None:
 
 def build_telemetry(**identity: Any) -> Telemetry:
     """Make the telemetry of this process; call it after fork. Arguments are those of ``Telemetry``."""
+    made = Telemetry(**identity)
+    _make_current(made)
+    return made
+
+
+def switch_off() -> NullTelemetry:
+    """Make this process tell nothing, at no cost: for measuring what telling costs."""
+    made = NullTelemetry()
+    _make_current(made)
+    return made
+
+
+def _make_current(made: Telemetry | NullTelemetry) -> None:
     global _current
     with _current_lock:
-        _current = Telemetry(**identity)
-    return _current
+        _current = made
 
 
-def current() -> Telemetry:
+def current() -> Telemetry | NullTelemetry:
     """The telemetry of this process; until one is built, a real one in memory that exports nothing."""
     global _current
     if _current is None:

@@ -1,0 +1,1 @@
+"""What telemetry costs: CPU time a request of the same service, bare and seen in several ways."""

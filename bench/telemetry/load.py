@@ -1,0 +1,80 @@
+"""Open-loop load at a fixed rate, and what is sent on each route.
+
+Owns arrivals and requests. Knows nothing of modes and arithmetic. The client is the incidents' own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from incidents.wire import NoAnswer, TrafficClient
+
+USERS, FIRST_PRODUCT, PRODUCTS = 50_000, 11, 100_000  # the seeded data set; the first ten products are scarce
+CACHED_PRODUCTS = 50  # few enough that every read but the first finds them in the cache
+
+
+@dataclass(frozen=True)
+class Route:
+    """One kind of request. ``template`` names it in metrics; ``rate_per_s`` is what two cores carry with room."""
+
+    name: str
+    method: str
+    template: str
+    rate_per_s: float
+    make: Callable[[random.Random], tuple[str, bytes | None]]
+
+
+def _order(draw: random.Random) -> tuple[str, bytes]:
+    items = [{"product_id": draw.randint(FIRST_PRODUCT, PRODUCTS), "quantity": 1}]
+    return "/v1/orders", json.dumps({"user_id": draw.randint(1, USERS), "items": items}).encode()
+
+
+ROUTES = (
+    Route("empty", "GET", "/empty", 500, lambda draw: ("/empty", None)),
+    Route(
+        "cached",
+        "GET",
+        "/v1/products/{product_id}",
+        300,
+        lambda draw: (f"/v1/products/{FIRST_PRODUCT + draw.randrange(CACHED_PRODUCTS)}", None),
+    ),
+    Route("sql", "GET", "/v1/users/{user_id}", 250, lambda draw: (f"/v1/users/{draw.randint(1, USERS)}", None)),
+    Route("order", "POST", "/v1/orders", 40, _order),
+)
+
+
+class Failed(Exception):
+    """A request was not answered as it should be: the figures would be of something else."""
+
+
+async def drive(port: int, route: Route, requests: int, seed: int) -> None:
+    """Send so many requests at the route's rate, Poisson arrivals. Raises Failed unless each answer is a 2xx."""
+    client = TrafficClient(f"http://127.0.0.1:{port}", user_agent="bench", max_connections=32, timeout_s=10)
+    draw, loop = random.Random(seed), asyncio.get_running_loop()
+    planned = [(draw.expovariate(route.rate_per_s), *route.make(draw)) for _ in range(requests)]
+    wrong: list[str] = []
+
+    async def send(path: str, body: bytes | None) -> None:
+        try:
+            answer = await client.send(route.method, path, body)
+            if not 200 <= answer.status < 300:
+                wrong.append(f"{route.method} {path} → {answer.status}")
+        except NoAnswer as lost:
+            wrong.append(f"{route.method} {path} → {lost.reason}")
+
+    at = loop.time()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for gap_s, path, body in planned:
+                at += gap_s
+                if (delay_s := at - loop.time()) > 0:
+                    await asyncio.sleep(delay_s)
+                tasks.create_task(send(path, body))
+    finally:
+        await client.close()
+    if wrong:
+        raise Failed(f"{len(wrong)} of {requests} requests failed, the first: {wrong[0]}")

@@ -1,0 +1,111 @@
+"""Interleaved rounds and what follows from them: the extra CPU time a request of each mode over the bare service.
+
+Owns the order of the slots, the check that nothing was lost in them, and the arithmetic. Knows nothing of processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from bench.telemetry.load import Failed, Route, drive
+from bench.telemetry.subjects import Subject
+
+ARRIVAL_LIMIT_S = 10.0
+QUIET_S = 0.5  # after the last arrival: the tick of the door is 0.2 s
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Figures:
+    """CPU µs a request: of the bare service, and what each mode adds, with the half width of its 95 % interval."""
+
+    bare_us: float
+    extra_us: Mapping[str, float]
+    ci95_us: Mapping[str, float]
+    pairs: int
+
+
+def spans_of_one(route: Route, subject: Subject) -> int:
+    """How many spans one request of the route makes in this mode, once caches and pools are full."""
+    asyncio.run(drive(subject.port, replace(route, rate_per_s=5000), 200, seed=0))
+    before = _settled(subject)
+    asyncio.run(drive(subject.port, route, 10, seed=0))
+    spans, rest = divmod(_settled(subject) - before, 10)
+    if rest:
+        raise Failed(f"{subject.mode}: ten requests of {route.name} made {10 * spans + rest} spans")
+    return spans
+
+
+def run_slot(route: Route, subject: Subject, requests: int, seed: int, spans_each: int) -> float:
+    """Drive one mode once; CPU µs a request. Raises Failed when a span, a count or a line is missing."""
+    seen = subject.mode != "bare"
+    counted = subject.requests_counted(route.template) if seen else 0
+    spans, lines = subject.spans_arrived(), subject.lines_written()
+    before_us = subject.cpu_us()
+    asyncio.run(drive(subject.port, route, requests, seed))
+    subject.flush()
+    time.sleep(QUIET_S)
+    spent_us = subject.cpu_us() - before_us
+    if seen:
+        _expect("spans", subject, lambda: subject.spans_arrived() - spans, requests * spans_each)
+        _expect("lines", subject, lambda: subject.lines_written() - lines, requests)
+        # Last: where the wiring logs every path, a read of /metrics writes a line too.
+        _expect("requests", subject, lambda: subject.requests_counted(route.template) - counted, requests)
+        if subject.mode != "stock" and not subject.exemplars(route.template):
+            raise Failed(f"{subject.mode}: no exemplar on {route.template}")
+    return spent_us / requests
+
+
+def _expect(what: str, subject: Subject, count: Callable[[], int], wanted: int) -> None:
+    deadline = time.monotonic() + ARRIVAL_LIMIT_S
+    while (got := count()) != wanted:
+        if time.monotonic() > deadline:
+            raise Failed(f"{subject.mode}: {got} {what} arrived, {wanted} were made")
+        time.sleep(0.1)
+
+
+def _settled(subject: Subject) -> int:
+    """The span count once it no longer grows."""
+    subject.flush()
+    last, since = -1, time.monotonic()
+    while time.monotonic() - since < 1.0:
+        if (now := subject.spans_arrived()) != last:
+            last, since = now, time.monotonic()
+        time.sleep(0.1)
+    return last
+
+
+def measure(
+    route: Route, subjects: Mapping[str, Subject], rounds: int, requests: int, tell: Callable[[int], None]
+) -> Figures:
+    """``rounds`` rounds of one slot a mode, in an order drawn anew each time; pairs are formed within a round."""
+    order = random.Random(route.name)
+    spans = {mode: 0 if mode == "bare" else spans_of_one(route, subject) for mode, subject in subjects.items()}
+    taken: dict[str, list[float]] = {mode: [] for mode in subjects}
+    for number in range(rounds):
+        tell(number)
+        for mode in order.sample(list(subjects), len(subjects)):
+            taken[mode].append(run_slot(route, subjects[mode], requests, seed=number, spans_each=spans[mode]))
+    extra = {
+        mode: [seen - bare for seen, bare in zip(values, taken["bare"], strict=True)]
+        for mode, values in taken.items()
+        if mode != "bare"
+    }
+    return Figures(
+        bare_us=statistics.median(taken["bare"]),
+        extra_us={mode: statistics.median(values) for mode, values in extra.items()},
+        ci95_us={mode: half_width(values) for mode, values in extra.items()},
+        pairs=rounds,
+    )
+
+
+def half_width(values: Iterable[float]) -> float:
+    """Half of the 95 % interval of the median, by bootstrap with a fixed seed."""
+    pool, draw = list(values), random.Random(0)
+    medians = sorted(statistics.median(draw.choices(pool, k=len(pool))) for _ in range(RESAMPLES))
+    return (medians[int(RESAMPLES * 0.975)] - medians[int(RESAMPLES * 0.025)]) / 2

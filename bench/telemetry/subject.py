@@ -1,0 +1,48 @@
+"""The service under measurement, in a process of its own: ``python -m bench.telemetry.subject MODE --port P``.
+
+Owns the routes that are driven and how each mode wires them. The routes are the real service's; only the empty one is
+added. Knows nothing of load and arithmetic. SIGUSR1 sends out whatever telemetry still waits in a batch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+from collections.abc import Callable
+
+MODES = ("bare", "default", "all", "stock")
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    parser = argparse.ArgumentParser(prog="python -m bench.telemetry.subject")
+    parser.add_argument("mode", choices=MODES)
+    parser.add_argument("--port", type=int, required=True)
+    options = parser.parse_args()
+    os.environ["SIGNALBOX_TELEMETRY"] = "off" if options.mode in ("bare", "stock") else "on"
+    flush: Callable[[], object] = lambda: None  # noqa: E731
+    if options.mode == "stock":
+        from bench.telemetry import stock
+
+        flush = stock.instrument_libraries()
+
+    from service.app import build_api_app
+    from service.server import serve
+    from service.settings import load_settings
+
+    settings = load_settings("api")
+    app = build_api_app(settings)
+
+    @app.get("/empty")
+    async def empty() -> dict[str, bool]:
+        return {"ok": True}
+
+    if options.mode == "stock":
+        stock.instrument_app(app)
+    signal.signal(signal.SIGUSR1, lambda *_: flush())
+    serve(app, app.state.health, host="127.0.0.1", port=options.port, drain_s=0)
+
+
+if __name__ == "__main__":
+    main()
