@@ -9,16 +9,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
-from opentelemetry import context as context_api
 from opentelemetry.trace import StatusCode
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline as RedisPipeline
 
 from service.telemetry import catalog, otlp
-from service.telemetry.instruments import Instruments
+from service.telemetry.instruments import Distribution, Instruments
 from service.telemetry.outcome import classify_call
 from service.telemetry.pipeline import CallSpan
-from service.telemetry.spans import Span, context_with, current_span
+from service.telemetry.spans import Span, current_span, enter, leave
 
 _STATUS = "http.response.status_code"
 
@@ -28,21 +27,21 @@ class PeerShape:
 
     def __init__(self, method: str, host: str, port: int, instruments: Instruments) -> None:
         self.name = method
-        self.encoded = otlp.span_shape(
+        self.encoded = otlp.SpanShape(
             method, 3, {"http.request.method": method, "server.address": host, "server.port": port}
         )
         self._labels = (host, method)
         self._durations = instruments.http_client_duration
-        self._children: dict[tuple[int, str], Any] = {}
+        self._children: dict[tuple[int, str], Distribution] = {}
 
-    def measure(self, span: Span) -> tuple[Any, tuple[float, ...]]:
+    def measure(self, span: Span) -> Distribution:
         status = (span.attributes or {}).get(_STATUS, 0)
         key = (status, classify_call(status, raised=not status))
         child = self._children.get(key)
         if child is None:
-            child = self._durations.labels(*self._labels, str(status or "error"), key[1])
-            self._children[key] = child
-        return child, catalog.REQUEST_SECONDS
+            counted = self._durations.labels(*self._labels, str(status or "error"), key[1])
+            child = self._children[key] = Distribution(counted, catalog.REQUEST_SECONDS)
+        return child
 
 
 class CommandShape:
@@ -50,12 +49,13 @@ class CommandShape:
 
     def __init__(self, command: str, address: dict[str, Any], instruments: Instruments) -> None:
         self.name = command
-        self.encoded = otlp.span_shape(command, 3, {"db.system.name": "redis", "db.operation.name": command, **address})
-        self._good = instruments.db_operation_duration.labels("redis", "cache", command, "good")
-        self._bad = instruments.db_operation_duration.labels("redis", "cache", command, "bad")
+        self.encoded = otlp.SpanShape(command, 3, {"db.system.name": "redis", "db.operation.name": command, **address})
+        child = instruments.db_operation_duration.labels
+        self._good = Distribution(child("redis", "cache", command, "good"), catalog.CALL_SECONDS)
+        self._bad = Distribution(child("redis", "cache", command, "bad"), catalog.CALL_SECONDS)
 
-    def measure(self, span: Span) -> tuple[Any, tuple[float, ...]]:
-        return (self._bad if span.error_type else self._good), catalog.CALL_SECONDS
+    def measure(self, span: Span) -> Distribution:
+        return self._bad if span.error_type else self._good
 
 
 def instrument_http_client(client: httpx.AsyncClient, instruments: Instruments, sink: Callable[[Span], None]) -> None:
@@ -71,7 +71,7 @@ def instrument_http_client(client: httpx.AsyncClient, instruments: Instruments, 
             shape = shapes[key] = PeerShape(*key, instruments)
         span = CallSpan(shape, current_span(), sink)
         request.headers["traceparent"] = span.traceparent()
-        token = context_api.attach(context_with(span))
+        token = enter(span)
         try:
             response = await send(request, **options)
             span.set_attribute(_STATUS, response.status_code)
@@ -83,7 +83,7 @@ def instrument_http_client(client: httpx.AsyncClient, instruments: Instruments, 
             span.fail(exception)
             raise
         finally:
-            context_api.detach(token)
+            leave(token)
             span.end()
 
     client.send = recorded_send  # type: ignore[method-assign]

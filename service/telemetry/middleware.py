@@ -11,15 +11,14 @@ from __future__ import annotations
 import logging
 import re
 import traceback
+from binascii import unhexlify
 from collections.abc import Awaitable, Callable, Container, MutableMapping
 from typing import Any
 
-from opentelemetry import context as context_api
-from opentelemetry.propagate import extract
-from opentelemetry.trace import SpanContext, SpanKind, TraceFlags, get_current_span
+from opentelemetry.trace import SpanKind, TraceState
 from starlette.requests import ClientDisconnect
 
-from service.telemetry.spans import Parent, Span, context_with, now_ns
+from service.telemetry.spans import Parent, RemoteParent, Span, enter, leave, now_ns
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -30,8 +29,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _BACKGROUND = ("starlette.background", "fastapi.background")  # where background tasks are run
 _logger = logging.getLogger("service.http")
-_TRACEPARENT = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})").fullmatch
-_FLAGS = (TraceFlags(TraceFlags.DEFAULT), TraceFlags(TraceFlags.SAMPLED))
+_TRACEPARENT = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}").fullmatch
 
 
 class ServerSpan(Span):
@@ -42,16 +40,19 @@ class ServerSpan(Span):
     ``scope`` is kept until the span is recorded: the route is read from it then.
     """
 
-    __slots__ = ("_answered_ns", "_parent_known", "_send", "raised", "scope", "status")
+    name = ""
+    kind = SpanKind.SERVER
+    parent: Parent = None
+    status = 0
+    raised = False
+    _answered_ns = 0
+    _parent_known = False
 
     def __init__(self, scope: Scope, send: Send, sink: Callable[[Span], None]) -> None:
-        Span.__init__(self, "", SpanKind.SERVER, None, sink)
         self.scope = scope
-        self.status = 0
-        self._answered_ns = 0
-        self.raised = False
-        self._parent_known = False
         self._send: Send | None = send
+        self._sink = sink
+        self.start_ns = now_ns()
 
     @property
     def complete(self) -> bool:
@@ -72,7 +73,7 @@ class ServerSpan(Span):
                 self._answered_ns = now_ns()
         elif kind == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), (b"x-trace-id", b"%032x" % self.ids()[0])]
+            message["headers"] = [*message.get("headers", ()), (b"x-trace-id", self.ids()[0].hex().encode())]
         elif kind == "http.response.pathsend":  # the server reads the file itself: the answer is whole
             self._answered_ns = now_ns()
         return self._send(message)  # type: ignore[misc]
@@ -130,7 +131,7 @@ class TelemetryMiddleware:
             await (self.websocket if scope["type"] == "websocket" else self.app)(scope, receive, send)
             return
         span = ServerSpan(scope, send, self.sink)
-        token = context_api.attach(context_with(span))
+        token = enter(span)
         self.active += 1
         try:
             await self.app(scope, receive, span.send)
@@ -139,7 +140,7 @@ class TelemetryMiddleware:
             raise
         finally:
             self.active -= 1
-            context_api.detach(token)
+            leave(token)
             span.finish()
 
 
@@ -149,7 +150,7 @@ def in_background(exception: BaseException) -> bool:
     return any(frame.f_globals.get("__name__") in _BACKGROUND for frame, _ in frames)
 
 
-def remote_parent(headers: list[tuple[bytes, bytes]]) -> SpanContext | None:
+def remote_parent(headers: list[tuple[bytes, bytes]]) -> RemoteParent | None:
     """The caller's span as its ``traceparent`` and ``tracestate`` headers name it; None when absent or malformed."""
     found = state = None
     for name, value in headers:
@@ -162,16 +163,12 @@ def remote_parent(headers: list[tuple[bytes, bytes]]) -> SpanContext | None:
     parent = parse_traceparent(found)
     if parent is None or state is None:
         return parent
-    carrier = {"traceparent": found.decode("latin-1"), "tracestate": state.decode("latin-1")}
-    return get_current_span(extract(carrier)).get_span_context()
+    return parent._replace(state=TraceState.from_header([state.decode("latin-1")]))
 
 
-def parse_traceparent(value: bytes) -> SpanContext | None:
-    """W3C ``traceparent`` (version 00) as a remote span context; None when it is malformed."""
+def parse_traceparent(value: bytes) -> RemoteParent | None:
+    """W3C ``traceparent`` (version 00) as a parent; None when it is malformed."""
     match = _TRACEPARENT(value)
     if match is None:
         return None
-    trace_id, span_id, flags = match.groups()
-    return SpanContext(
-        int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=_FLAGS[int(flags, 16) & TraceFlags.SAMPLED]
-    )
+    return RemoteParent(unhexlify(match[1]), unhexlify(match[2]))

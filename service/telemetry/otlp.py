@@ -7,9 +7,12 @@ measured. A test decodes its output with the generated classes of ``opentelemetr
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 _TIMES = struct.Struct("<BQBQ").pack
+_TIMES_LENGTH = 18
+_IDS = b"\x0a\x10\x12\x08"  # before the trace id, before the span id
+_PARENT = b"\x22\x08"
 _DOUBLE = struct.Struct("<d").pack
 _FIXED64 = struct.Struct("<Q").pack
 # Span.flags: field 16, fixed32, the W3C flag "sampled".
@@ -62,16 +65,6 @@ def attributes_field(tag: bytes, attributes: Mapping[str, object] | None) -> byt
     return b"".join(delimited(tag, key_value(key, value)) for key, value in attributes.items())
 
 
-def span_shape(name: str, kind: int, attributes: Mapping[str, object] | None = None) -> bytes:
-    """The part of a span that many spans share: name, kind (OTLP numbering), attributes known beforehand."""
-    return (
-        delimited(b"\x2a", name.encode("utf-8", "replace"))
-        + b"\x30"
-        + varint(kind)
-        + attributes_field(b"\x4a", attributes)
-    )
-
-
 def event_field(name: str, time_unix_ns: int, attributes: Mapping[str, object] | None) -> bytes:
     """One span event."""
     body = b"\x09" + _FIXED64(time_unix_ns) + delimited(b"\x12", name.encode()) + attributes_field(b"\x1a", attributes)
@@ -98,30 +91,60 @@ def status_field(code: int, message: str | None) -> bytes:
     return delimited(b"\x7a", text + b"\x18" + varint(code))
 
 
-def span_field(
-    trace_id: bytes,
-    span_id: bytes,
-    parent_id: bytes | None,
-    shape: bytes,
-    start_unix_ns: int,
-    end_unix_ns: int,
-    rest: bytes = b"",
-) -> bytes:
-    """One span as a field of ``ScopeSpans``. Ids are 16 and 8 bytes, ``rest`` any further encoded span fields."""
-    body = b"".join(
-        (
-            b"\x0a\x10",
-            trace_id,
-            b"\x12\x08",
-            span_id,
-            b"\x22\x08" + parent_id if parent_id is not None else b"",
-            shape,
-            _TIMES(0x39, start_unix_ns, 0x41, end_unix_ns),
-            rest,
-            _SAMPLED,
+class SpanShape:
+    """What many spans share, encoded once: name, kind (OTLP numbering), attributes known beforehand.
+
+    Its methods return one span as a field of ``ScopeSpans``. Ids are 16 and 8 bytes, no ``parent_id`` is empty bytes,
+    times are nanoseconds since the epoch.
+    """
+
+    __slots__ = ("_child", "_root", "_shared")
+
+    def __init__(self, name: str, kind: int, attributes: Mapping[str, object] | None = None) -> None:
+        self._shared = (
+            delimited(b"\x2a", name.encode("utf-8", "replace"))
+            + b"\x30"
+            + varint(kind)
+            + attributes_field(b"\x4a", attributes)
         )
-    )
-    return b"\x12" + varint(len(body)) + body
+        # A span that holds nothing else always has the same length, so all of it but ids and times is laid out here.
+        self._root = self._layout(len(_IDS) + 24)
+        self._child = self._layout(len(_IDS) + 24 + len(_PARENT) + 8)
+
+    def _layout(self, ids_length: int) -> tuple[Callable[..., bytes], bytes, bytes]:
+        head = b"\x12" + varint(ids_length + len(self._shared) + _TIMES_LENGTH + len(_SAMPLED)) + _IDS[:2]
+        ids = "s16s2s8s" if ids_length < 32 else "s16s2s8s2s8s"
+        tail = self._shared + b"\x39"
+        return struct.Struct(f"<{len(head)}{ids}{len(tail)}sQBQ{len(_SAMPLED)}s").pack, head, tail
+
+    def encode(self, trace_id: bytes, span_id: bytes, parent_id: bytes, start_unix_ns: int, end_unix_ns: int) -> bytes:
+        """A span that holds nothing beyond its shape."""
+        if parent_id:
+            pack, head, tail = self._child
+            return pack(
+                head, trace_id, _IDS[2:], span_id, _PARENT, parent_id, tail, start_unix_ns, 0x41, end_unix_ns, _SAMPLED
+            )
+        pack, head, tail = self._root
+        return pack(head, trace_id, _IDS[2:], span_id, tail, start_unix_ns, 0x41, end_unix_ns, _SAMPLED)
+
+    def encode_with(
+        self, trace_id: bytes, span_id: bytes, parent_id: bytes, start_unix_ns: int, end_unix_ns: int, rest: bytes
+    ) -> bytes:
+        """A span with further encoded fields."""
+        body = b"".join(
+            (
+                _IDS[:2],
+                trace_id,
+                _IDS[2:],
+                span_id,
+                _PARENT + parent_id if parent_id else b"",
+                self._shared,
+                _TIMES(0x39, start_unix_ns, 0x41, end_unix_ns),
+                rest,
+                _SAMPLED,
+            )
+        )
+        return b"\x12" + varint(len(body)) + body
 
 
 def export_request(

@@ -20,17 +20,18 @@ from starlette.applications import Starlette
 
 from service.telemetry import catalog, otlp
 from service.telemetry.export import SpanExporter
-from service.telemetry.instruments import ExemplarPicker, Instruments
+from service.telemetry.instruments import Distribution, Instruments, Taken
 from service.telemetry.lines import LineWriter, timestamp
 from service.telemetry.middleware import ServerSpan
 from service.telemetry.outcome import Outcome, classify_response
 from service.telemetry.routes import RouteTemplates
-from service.telemetry.spans import Parent, Span, wall_clock_offset
+from service.telemetry.spans import Parent, Span, now_ns, wall_clock_offset
 
 ROUND = 64  # spans that make a full round: 0.6 ms of work, less than a request would notice
 TICK_S = 0.2  # data is in the backends within 2 s (promise 1); this is this process's share of it
 
 _EXEMPLAR = otlp.delimited(b"\x4a", otlp.key_value(catalog.EXEMPLAR_ATTRIBUTE, True))
+_NO_SCOPE: dict[str, Any] = {}
 _SEVERITY = {"good": "INFO", "excluded": "INFO", "bad": "ERROR"}
 
 
@@ -38,29 +39,32 @@ class CallShape(Protocol):
     """What all calls of one kind share: their encoded name, kind and attributes, and where they are measured."""
 
     name: str
-    encoded: bytes
+    encoded: otlp.SpanShape
 
-    def measure(self, span: Span) -> tuple[Any, tuple[float, ...]]:
-        """Histogram child for this span, and the edges of its buckets."""
+    def measure(self, span: Span) -> Distribution:
+        """Where this span's duration is counted."""
 
 
 class CallSpan(Span):
     """An outbound call: a client span that is also measured."""
 
-    __slots__ = ("shape",)
+    kind = SpanKind.CLIENT
 
     def __init__(self, shape: CallShape, parent: Parent, sink: Callable[[Span], None]) -> None:
-        Span.__init__(self, shape.name, SpanKind.CLIENT, parent, sink)
+        self.name = shape.name
         self.shape = shape
+        self.parent = parent
+        self._sink = sink
+        self.start_ns = now_ns()
 
 
 class RequestShape:
     """What all requests of one route, method and status share."""
 
-    __slots__ = ("child", "line", "outcome", "span")
+    __slots__ = ("duration", "line", "outcome", "span")
 
-    def __init__(self, child: Any, span: bytes, line: bytes, outcome: Outcome) -> None:
-        self.child = child
+    def __init__(self, duration: Distribution, span: otlp.SpanShape, line: str, outcome: Outcome) -> None:
+        self.duration = duration
         self.span = span
         self.line = line
         self.outcome = outcome
@@ -84,8 +88,8 @@ class Pipeline:
         self._draining = threading.Lock()
         self._stopping = threading.Event()
         self._shapes: dict[tuple[str, str, int, Outcome], RequestShape] = {}
-        self._plain: dict[tuple[str, int], bytes] = {}
-        self._static = orjson.dumps(dict(resource))[1:-1]
+        self._plain: dict[tuple[str, int], otlp.SpanShape] = {}
+        self._static = orjson.dumps(dict(resource))[1:-1].decode()
 
     def accept(self, span: Span) -> None:
         """Take a finished span. Costs an append, and a round when this one completes it."""
@@ -126,16 +130,16 @@ class Pipeline:
     def _round(self) -> None:
         finished = self._finished
         offset = wall_clock_offset()
-        picker = ExemplarPicker()
+        taken: Taken = set()
         spans: list[bytes] = []
-        lines: list[bytes] = []
+        lines: list[str] = []
         for _ in range(min(len(finished), 4 * ROUND)):
             span = finished.popleft()
             try:
                 if isinstance(span, ServerSpan):
-                    spans.append(self._server(span, offset, picker, lines))
+                    spans.append(self._server(span, offset, taken, lines))
                 elif isinstance(span, CallSpan):
-                    spans.append(self._call(span, offset, picker))
+                    spans.append(self._call(span, offset, taken))
                 else:
                     spans.append(self._encode(span, self._plain_shape(span), offset))
             except Exception as problem:  # telemetry never raises into a request
@@ -145,79 +149,47 @@ class Pipeline:
         if spans:
             self._exporter.put(b"".join(spans), len(spans))
         if lines:
-            self._writer.put(b"".join(lines), len(lines))
+            self._writer.put("".join(lines).encode(), len(lines))
 
     # one span of each kind
 
-    def _server(self, span: ServerSpan, offset: int, picker: ExemplarPicker, lines: list[bytes]) -> bytes:
+    def _server(self, span: ServerSpan, offset: int, taken: Taken, lines: list[str]) -> bytes:
         scope = span.scope
         status = span.status or 500 if span.raised else span.status
         outcome = classify_response(status, complete=span.complete, raised=span.raised)
         shape = self._shape(scope["method"], self._routes.template(scope), status, outcome)
         seconds = (span.end_ns - span.start_ns) / 1e9
         trace_id, span_id = span.ids()
-        trace_hex, span_hex = f"{trace_id:032x}", f"{span_id:016x}"
-        extra = b""
-        if picker.wants(shape.child, catalog.REQUEST_SECONDS, seconds):
-            shape.child.observe(seconds, {"trace_id": trace_hex, "span_id": span_hex})
-            extra = _EXEMPLAR
-        else:
-            shape.child.observe(seconds)
-        end = span.end_ns + offset
-        error = b""
+        trace_hex, span_hex = trace_id.hex(), span_id.hex()
+        error = ""
         if outcome == "bad":
             span.error_type = span.error_type or str(status)
-            error = b',"error.type":' + orjson.dumps(span.error_type)
-        line = (
-            f'{{"timestamp":"{timestamp(end)}","trace_id":"{trace_hex}","span_id":"{span_hex}",'
-            f'"http.server.request.duration":{seconds:.6f},'
+            error = ',"error.type":' + orjson.dumps(span.error_type).decode()
+            if span.status_code is StatusCode.UNSET:
+                span.status_code = StatusCode.ERROR
+        lines.append(
+            f'{{"timestamp":"{timestamp(span.end_ns + offset)}","trace_id":"{trace_hex}","span_id":"{span_hex}",'
+            f'"http.server.request.duration":{seconds:.6f},{shape.line}{error}}}\n'
         )
-        lines.append(line.encode() + shape.line + error + b"}\n")
-        if outcome == "bad" and span.status_code is StatusCode.UNSET:
-            span.status_code = StatusCode.ERROR
-        span.scope = {}
-        return self._encode(span, shape.span, offset, extra)
+        exemplar = shape.duration.observe(seconds, trace_hex, span_hex, taken)
+        span.scope = _NO_SCOPE
+        return self._encode(span, shape.span, offset, _EXEMPLAR if exemplar else b"")
 
-    def _call(self, span: CallSpan, offset: int, picker: ExemplarPicker) -> bytes:
-        child, edges = span.shape.measure(span)
-        seconds = (span.end_ns - span.start_ns) / 1e9
-        if picker.wants(child, edges, seconds):
-            trace_id, span_id = span.ids()
-            child.observe(seconds, {"trace_id": f"{trace_id:032x}", "span_id": f"{span_id:016x}"})
-            return self._encode(span, span.shape.encoded, offset, _EXEMPLAR)
-        child.observe(seconds)
-        return self._encode(span, span.shape.encoded, offset)
-
-    def _encode(self, span: Span, shape: bytes, offset: int, rest: bytes = b"") -> bytes:
+    def _call(self, span: CallSpan, offset: int, taken: Taken) -> bytes:
         trace_id, span_id = span.ids()
-        parent_id = span.parent_span_id()
-        if span.attributes:
-            rest += otlp.attributes_field(b"\x4a", span.attributes)
-        if span.error_type:
-            rest += otlp.delimited(b"\x4a", otlp.key_value("error.type", span.error_type))
-        if span.dropped_attributes:
-            rest += b"\x50" + otlp.varint(span.dropped_attributes)
-        if span.events:
-            for name, at, attributes in span.events:
-                rest += otlp.event_field(name, at + offset, attributes)
-        if span.dropped_events:
-            rest += b"\x60" + otlp.varint(span.dropped_events)
-        if span.links:
-            for link in span.links:
-                rest += otlp.link_field(link.context.trace_id, link.context.span_id, link.attributes)
-        if span.dropped_links:
-            rest += b"\x70" + otlp.varint(span.dropped_links)
-        if span.status_code is not StatusCode.UNSET:
-            rest += otlp.status_field(span.status_code.value, span.status_message)
-        return otlp.span_field(
-            trace_id.to_bytes(16, "big"),
-            span_id.to_bytes(8, "big"),
-            parent_id.to_bytes(8, "big") if parent_id else None,
-            shape,
-            span.start_ns + offset,
-            span.end_ns + offset,
-            rest,
-        )
+        seconds = (span.end_ns - span.start_ns) / 1e9
+        exemplar = span.shape.measure(span).observe(seconds, trace_id.hex(), span_id.hex(), taken)
+        return self._encode(span, span.shape.encoded, offset, _EXEMPLAR if exemplar else b"")
+
+    def _encode(self, span: Span, shape: otlp.SpanShape, offset: int, extra: bytes = b"") -> bytes:
+        trace_id, span_id = span.ids()
+        start, end = span.start_ns + offset, span.end_ns + offset
+        # Most spans hold nothing but what the shape knows: the instance has none of the fields that say otherwise.
+        if not (extra or span.attributes or span.events or span.error_type or span.links) and (
+            span.status_code is StatusCode.UNSET
+        ):
+            return shape.encode(trace_id, span_id, span.parent_span_id(), start, end)
+        return shape.encode_with(trace_id, span_id, span.parent_span_id(), start, end, extra + _rest(span, offset))
 
     # what spans share
 
@@ -250,24 +222,27 @@ class Pipeline:
             "outcome": outcome,
         }
         shape = RequestShape(
-            self._instruments.http_server_duration.labels(method, route, str(status), outcome),
-            otlp.span_shape(method if route == catalog.UNMATCHED_ROUTE else f"{method} {route}", 2, attributes),
-            orjson.dumps(line)[1:-1] + b"," + self._static,
+            Distribution(
+                self._instruments.http_server_duration.labels(method, route, str(status), outcome),
+                catalog.REQUEST_SECONDS,
+            ),
+            otlp.SpanShape(method if route == catalog.UNMATCHED_ROUTE else f"{method} {route}", 2, attributes),
+            orjson.dumps(line)[1:-1].decode() + "," + self._static,
             outcome,
         )
         self._shapes[key] = shape
         return shape
 
-    def _plain_shape(self, span: Span) -> bytes:
+    def _plain_shape(self, span: Span) -> otlp.SpanShape:
         key = (span.name, span.kind.value)
         shape = self._plain.get(key)
         if shape is None:
-            shape = otlp.span_shape(span.name, span.kind.value + 1)
+            shape = otlp.SpanShape(span.name, span.kind.value + 1)
             if len(self._plain) < 1024:
                 self._plain[key] = shape
         return shape
 
-    def _problem_line(self, problem: Exception) -> bytes:
+    def _problem_line(self, problem: Exception) -> str:
         fields = {
             "timestamp": timestamp(time.time_ns()),
             "severity": "ERROR",
@@ -275,4 +250,26 @@ class Pipeline:
             "message": "a span could not be recorded",
             "error.type": type(problem).__qualname__,
         }
-        return orjson.dumps(fields)[:-1] + b"," + self._static + b"}\n"
+        return orjson.dumps(fields)[:-1].decode() + "," + self._static + "}\n"
+
+
+def _rest(span: Span, offset: int) -> bytes:
+    """What a span holds beyond its shape, as encoded fields."""
+    rest = b""
+    if span.attributes:
+        rest += otlp.attributes_field(b"\x4a", span.attributes)
+    if span.error_type:
+        rest += otlp.delimited(b"\x4a", otlp.key_value("error.type", span.error_type))
+    if span.dropped_attributes:
+        rest += b"\x50" + otlp.varint(span.dropped_attributes)
+    for name, at, attributes in span.events or ():
+        rest += otlp.event_field(name, at + offset, attributes)
+    if span.dropped_events:
+        rest += b"\x60" + otlp.varint(span.dropped_events)
+    for link in span.links or ():
+        rest += otlp.link_field(link.context.trace_id, link.context.span_id, link.attributes)
+    if span.dropped_links:
+        rest += b"\x70" + otlp.varint(span.dropped_links)
+    if span.status_code is not StatusCode.UNSET:
+        rest += otlp.status_field(span.status_code.value, span.status_message)
+    return rest

@@ -15,12 +15,13 @@ import random
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 from opentelemetry import context as context_api
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 from opentelemetry.trace.propagation import _SPAN_KEY  # the API has no public name for it
 from opentelemetry.util._decorator import _agnosticcontextmanager  # what the API's own tracer uses
 from opentelemetry.util.types import Attributes, AttributeValue
@@ -37,12 +38,20 @@ _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 
 _random = random.SystemRandom()
 _ids = random.Random(_random.getrandbits(128))
+_draw = _ids.getrandbits
 os.register_at_fork(after_in_child=lambda: _ids.seed(_random.getrandbits(128)))
 
 
-def current_context_variable() -> Any | None:
-    """The context variable in which the OpenTelemetry API keeps its context, or None where it is kept elsewhere."""
-    return getattr(context_api._RUNTIME_CONTEXT, "_current_context", None)
+class RemoteParent(NamedTuple):
+    """The caller's span: ids of 16 and 8 bytes, not zero; W3C ``tracestate`` where there is one."""
+
+    trace_id: bytes
+    span_id: bytes
+    state: TraceState | None = None
+
+    def ids(self) -> tuple[bytes, bytes]:
+        """As ``Span.ids``."""
+        return self.trace_id, self.span_id
 
 
 class Span(trace.Span):
@@ -51,44 +60,25 @@ class Span(trace.Span):
     ``parent`` is the parent span of this process, the remote ``SpanContext``, or None for a root.
     """
 
-    __slots__ = (
-        "_context",
-        "_sink",
-        "_span_id",
-        "_trace_id",
-        "attributes",
-        "dropped_attributes",
-        "dropped_events",
-        "dropped_links",
-        "end_ns",
-        "error_type",
-        "events",
-        "kind",
-        "links",
-        "name",
-        "parent",
-        "start_ns",
-        "status_code",
-        "status_message",
-    )
+    # Defaults stand here: an object is made with the few fields that a request sets, the rest costs nothing.
+    attributes: dict[str, Any] | None = None
+    events: list[tuple[str, int, Mapping[str, Any] | None]] | None = None
+    links: list[Link] | None = None
+    dropped_attributes = 0
+    dropped_events = 0
+    dropped_links = 0
+    status_code = StatusCode.UNSET
+    status_message: str | None = None
+    error_type: str | None = None
+    end_ns = 0
+    _context: SpanContext | None = None
+    _trace_id = b""
+    _span_id = b""
 
     def __init__(self, name: str, kind: SpanKind, parent: Parent, sink: Callable[[Span], None]) -> None:
         self.name = name
         self.kind = kind
         self.parent = parent
-        self.attributes: dict[str, Any] | None = None
-        self.events: list[tuple[str, int, Mapping[str, Any] | None]] | None = None
-        self.links: list[Link] | None = None
-        self.dropped_attributes = 0
-        self.dropped_events = 0
-        self.dropped_links = 0
-        self.status_code = StatusCode.UNSET
-        self.status_message: str | None = None
-        self.error_type: str | None = None
-        self.end_ns = 0
-        self._context: SpanContext | None = None
-        self._trace_id = 0
-        self._span_id = 0
         self._sink = sink
         self.start_ns = now_ns()
 
@@ -98,36 +88,39 @@ class Span(trace.Span):
         """The parent as far as ids go; a server span looks for it in its request only now."""
         return self.parent
 
-    def ids(self) -> tuple[int, int]:
-        """``(trace_id, span_id)``, drawn on first use."""
+    def ids(self) -> tuple[bytes, bytes]:
+        """``(trace id, span id)``, 16 and 8 bytes, drawn on first use. The chance of a zero id is 2⁻⁶⁴."""
         if not self._span_id:
             parent = self.inherited_parent()
             if parent is None:
-                self._trace_id = _ids.getrandbits(128) or 1
-            elif isinstance(parent, Span):
-                self._trace_id = parent.ids()[0]
+                drawn = _draw(192).to_bytes(24, "big")
+                self._trace_id = drawn[:16]
+                self._span_id = drawn[16:]
             else:
-                self._trace_id = parent.trace_id
-            self._span_id = _ids.getrandbits(64) or 1
+                self._trace_id = parent.ids()[0]
+                self._span_id = _draw(64).to_bytes(8, "big")
         return self._trace_id, self._span_id
 
-    def parent_span_id(self) -> int:
-        """Id of the parent span, 0 for a root."""
-        parent = self.parent
-        if parent is None:
-            return 0
-        return parent.ids()[1] if isinstance(parent, Span) else parent.span_id
+    def parent_span_id(self) -> bytes:
+        """Id of the parent span, empty for a root."""
+        return self.parent.ids()[1] if self.parent is not None else b""
 
     def traceparent(self) -> str:
         """This span as a W3C ``traceparent`` header value."""
-        return f"00-{self.ids()[0]:032x}-{self._span_id:016x}-01"
+        trace_id, span_id = self.ids()
+        return f"00-{trace_id.hex()}-{span_id.hex()}-01"
 
     def get_span_context(self) -> SpanContext:
         if self._context is None:
             trace_id, span_id = self.ids()
-            parent = self.parent
-            state = None if parent is None or isinstance(parent, Span) else parent.trace_state
-            self._context = SpanContext(trace_id, span_id, is_remote=False, trace_flags=_SAMPLED, trace_state=state)
+            state = self.parent.state if isinstance(self.parent, RemoteParent) else None
+            self._context = SpanContext(
+                int.from_bytes(trace_id, "big"),
+                int.from_bytes(span_id, "big"),
+                is_remote=False,
+                trace_flags=_SAMPLED,
+                trace_state=state,
+            )
         return self._context
 
     # what is recorded
@@ -225,7 +218,7 @@ class Span(trace.Span):
         self.end()
 
 
-Parent = Span | SpanContext | None
+Parent = Span | RemoteParent | None
 
 
 def wall_clock_offset() -> int:
@@ -241,28 +234,47 @@ def exception_name(exception: BaseException) -> str:
     )
 
 
+# The API keeps its context in a context variable; another place can be configured, which then takes the API's own way.
+_variable: ContextVar[Context] | None = getattr(context_api._RUNTIME_CONTEXT, "_current_context", None)
+get_context: Callable[[], Context] = _variable.get if _variable is not None else context_api.get_current
+_set_context: Callable[[Context], Any] = _variable.set if _variable is not None else context_api.attach
+_reset_context: Callable[[Any], None] = (
+    _variable.reset if _variable is not None else context_api._RUNTIME_CONTEXT.detach
+)
+
+
 def current_span() -> Parent:
     """Parent for a new span: the current one of this process, a remote one, or None."""
-    return parent_of(context_api.get_current())
+    return parent_of(get_context())
 
 
 def parent_of(context: Context) -> Parent:
     """The span in ``context`` as a parent."""
-    span = context.get(_SPAN_KEY)
-    if span is None:
-        return None
-    if isinstance(span, Span):
+    span: Any = context.get(_SPAN_KEY)
+    if span is None or hasattr(span, "ids"):  # isinstance of an abstract class costs three times as much
         return span
-    if isinstance(span, trace.Span):
-        remote = span.get_span_context()
-        return remote if remote.is_valid else None
-    return None
+    if not isinstance(span, trace.Span):
+        return None
+    remote = span.get_span_context()
+    if not remote.is_valid:
+        return None
+    return RemoteParent(remote.trace_id.to_bytes(16, "big"), remote.span_id.to_bytes(8, "big"), remote.trace_state)
 
 
-def context_with(span: Span) -> Context:
-    """The current context with ``span`` as its current span; everything else in it (baggage) stays."""
-    current = context_api.get_current()
-    return Context({**current, _SPAN_KEY: span}) if current else Context({_SPAN_KEY: span})
+def enter(span: Span) -> Any:
+    """Make ``span`` current, everything else in the context (baggage) stays. Returns what ``leave`` takes."""
+    current = get_context()
+    return _set_context(Context({**current, _SPAN_KEY: span}) if current else Context({_SPAN_KEY: span}))
+
+
+def leave(token: Any) -> None:
+    """Make current again what was before ``enter``.
+
+    A generator that is run a step at a time in a thread pool is left in another context than it was entered in: there
+    is nothing to restore there.
+    """
+    with contextlib.suppress(ValueError):
+        _reset_context(token)
 
 
 class Active:
@@ -274,14 +286,11 @@ class Active:
         self.span = span
 
     def __enter__(self) -> Span:
-        self.token = context_api.attach(context_with(self.span))
+        self.token = enter(self.span)
         return self.span
 
     def __exit__(self, kind: type[BaseException] | None, exception: BaseException | None, stack: object) -> None:
-        # A generator that is run a step at a time in a thread pool is left in another context than it was entered in:
-        # there is nothing to restore there.
-        with contextlib.suppress(ValueError):
-            context_api._RUNTIME_CONTEXT.detach(self.token)
+        leave(self.token)
         if exception is not None and isinstance(exception, Exception):
             self.span.fail(exception)
         self.span.end()

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import QueuePool
 
 from service.telemetry import catalog, otlp
-from service.telemetry.instruments import Instruments
+from service.telemetry.instruments import Distribution, Instruments
 from service.telemetry.pipeline import CallSpan
 from service.telemetry.spans import Span, current_span
 
@@ -31,14 +31,14 @@ class StatementShape:
 
     __slots__ = ("bad", "encoded", "good", "name")
 
-    def __init__(self, name: str, encoded: bytes, good: Any, bad: Any) -> None:
+    def __init__(self, name: str, encoded: otlp.SpanShape, good: Distribution, bad: Distribution) -> None:
         self.name = name
         self.encoded = encoded
         self.good = good
         self.bad = bad
 
-    def measure(self, span: Span) -> tuple[Any, tuple[float, ...]]:
-        return (self.bad if span.error_type else self.good), catalog.CALL_SECONDS
+    def measure(self, span: Span) -> Distribution:
+        return self.bad if span.error_type else self.good
 
 
 def instrument_engine(
@@ -75,9 +75,9 @@ def _observe_statements(
             child = instruments.db_operation_duration.labels
             shape = StatementShape(
                 name,
-                otlp.span_shape(name, 3, attributes),
-                child("postgresql", pool_name, operation, "good"),
-                child("postgresql", pool_name, operation, "bad"),
+                otlp.SpanShape(name, 3, attributes),
+                Distribution(child("postgresql", pool_name, operation, "good"), catalog.CALL_SECONDS),
+                Distribution(child("postgresql", pool_name, operation, "bad"), catalog.CALL_SECONDS),
             )
             if len(shapes) < _MAX_STATEMENTS:
                 shapes[statement] = shape
@@ -121,7 +121,7 @@ def summarize(statement: str) -> tuple[str, str]:
 
 def _observe_pool(engine: AsyncEngine, pool_name: str, instruments: Instruments) -> None:
     pool = engine.sync_engine.pool
-    wait = instruments.db_wait.labels(pool_name)
+    wait = Distribution(instruments.db_wait.labels(pool_name), catalog.DB_WAIT.buckets)
     timeouts = instruments.db_timeouts.labels(pool_name)
     connect = pool.connect
 
@@ -133,7 +133,7 @@ def _observe_pool(engine: AsyncEngine, pool_name: str, instruments: Instruments)
             timeouts.inc()
             raise
         finally:
-            wait.observe(perf_counter() - start)
+            wait.count(perf_counter() - start)
 
     pool.connect = timed_connect  # type: ignore[method-assign]  # SQLAlchemy has no event before a checkout
     if isinstance(pool, QueuePool):

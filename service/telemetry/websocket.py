@@ -10,13 +10,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from opentelemetry import context as context_api
 from opentelemetry.trace import SpanKind
 from starlette.websockets import WebSocketDisconnect
 
 from service.telemetry.instruments import Instruments
 from service.telemetry.middleware import App, Message, Receive, Scope, Send, ServerSpan, remote_parent
-from service.telemetry.spans import Span, context_with, now_ns
+from service.telemetry.spans import Span, enter, leave, now_ns
 
 _logger = logging.getLogger("service.websocket")
 _REFUSED = 403  # what a server answers when the application closes before it accepts (ASGI specification)
@@ -38,7 +37,7 @@ class WebSocketTelemetry:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         connection = Connection(scope, receive, send, self._sink)
-        token = context_api.attach(context_with(connection.span))
+        token = enter(connection.span)
         self.open += 1
         try:
             await self._app(scope, connection.receive, connection.send)
@@ -52,7 +51,7 @@ class WebSocketTelemetry:
             self.open -= 1
             connection.answer(0)
             self._record(connection)
-            context_api.detach(token)
+            leave(token)
             connection.span.end()
 
     def _record(self, connection: Connection) -> None:
@@ -110,7 +109,7 @@ class Connection:
     async def send(self, message: Message) -> None:
         kind = message["type"]
         if kind == "websocket.accept":
-            trace = (b"x-trace-id", b"%032x" % self.span.ids()[0])
+            trace = (b"x-trace-id", self.span.ids()[0].hex().encode())
             message["headers"] = [*(message.get("headers") or ()), trace]
             self.accepted_ns = now_ns()
             self.answer(101)
@@ -137,8 +136,6 @@ class Connection:
 
 class Handshake(ServerSpan):
     """The request that asks for the connection, child of the connection's span."""
-
-    __slots__ = ()
 
     def __init__(self, scope: Scope, send: Send, sink: Callable[[Span], None], connection: Span) -> None:
         ServerSpan.__init__(self, scope, send, sink)

@@ -22,7 +22,7 @@ from service.telemetry.export import SpanExporter
 from service.telemetry.instruments import Instruments
 from service.telemetry.lines import LineWriter
 
-SPAN = otlp.span_field(b"t" * 16, b"s" * 8, None, otlp.span_shape("n", 1), 1, 2)
+SPAN = otlp.SpanShape("n", 1).encode(b"t" * 16, b"s" * 8, b"", 1, 2)
 
 
 class Collector:

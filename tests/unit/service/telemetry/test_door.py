@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -16,9 +15,11 @@ from fastapi.responses import StreamingResponse
 from opentelemetry import baggage, trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.trace import SpanKind
+from prometheus_client import CollectorRegistry, Histogram
 
 from service import telemetry
 from service.telemetry import otlp
+from service.telemetry.instruments import Distribution
 from service.telemetry.spans import Tracer
 from service.telemetry.testing import Recorded, record
 
@@ -223,7 +224,7 @@ def test_any_user_of_the_api_gets_whole_spans(recorded: Recorded) -> None:
     "value", ["text", "", "ü" * 5000, True, False, 0, -1, 2**63 - 1, 0.1, ["a", "b"], [1, 2], None]
 )
 def test_attribute_values_survive_the_wire(value: object) -> None:
-    span = otlp.span_field(b"t" * 16, b"s" * 8, None, otlp.span_shape("n", 1, {"k": value}), 1, 2)
+    span = otlp.SpanShape("n", 1, {"k": value}).encode(b"t" * 16, b"s" * 8, b"", 1, 2)
     body = otlp.export_request({"service.name": "x"}, "scope", "1", [span])
     decoded = ExportTraceServiceRequest.FromString(body).resource_spans[0]
     (found,) = decoded.scope_spans[0].spans[0].attributes
@@ -241,8 +242,54 @@ def test_ids_differ_after_fork(recorded: Recorded) -> None:
     sink: Callable[[Any], None] = lambda span: None  # noqa: E731
     child = os.fork()
     if child == 0:
-        os.write(write, json.dumps(Span("x", SpanKind.INTERNAL, None, sink).ids()).encode())
+        os.write(write, b"".join(Span("x", SpanKind.INTERNAL, None, sink).ids()))
         os._exit(0)
     os.waitpid(child, 0)
-    in_child = json.loads(os.read(read, 4096))
-    assert tuple(in_child) != Span("x", SpanKind.INTERNAL, None, sink).ids()
+    in_child = os.read(read, 4096)
+    assert len(in_child) == 24
+    assert in_child != b"".join(Span("x", SpanKind.INTERNAL, None, sink).ids())
+
+
+@pytest.mark.parametrize("parent", [b"", b"p" * 8])
+@pytest.mark.parametrize("attributes", [None, {"http.route": "/v1/users/{user_id}", "long": "x" * 300}])
+def test_a_span_laid_out_beforehand_is_the_span_that_is_joined(
+    parent: bytes, attributes: dict[str, object] | None
+) -> None:
+    shape = otlp.SpanShape("GET /v1/users/{user_id}", 2, attributes)
+    laid_out = shape.encode(b"t" * 16, b"s" * 8, parent, 1_700_000_000_000_000_000, 1_700_000_000_000_000_999)
+    joined = shape.encode_with(
+        b"t" * 16, b"s" * 8, parent, 1_700_000_000_000_000_000, 1_700_000_000_000_000_999, otlp.status_field(2, "no")
+    )
+    first, second = (
+        ExportTraceServiceRequest.FromString(otlp.export_request({}, "s", "1", [field]))
+        .resource_spans[0]
+        .scope_spans[0]
+        .spans[0]
+        for field in (laid_out, joined)
+    )
+    assert second.status.message == "no"
+    second.ClearField("status")
+    assert first == second
+    assert (first.trace_id, first.span_id, first.parent_span_id) == (b"t" * 16, b"s" * 8, parent)
+    assert (first.end_time_unix_nano - first.start_time_unix_nano, first.kind, first.flags) == (999, 2, 1)
+
+
+def test_a_distribution_counts_what_the_histogram_itself_would() -> None:
+    edges = (0.1, 1.0)
+    ours, theirs = (Histogram("seconds", "", buckets=edges, registry=CollectorRegistry()) for _ in range(2))
+    distribution, taken = Distribution(ours, edges), set[tuple[Distribution, int]]()
+    chosen = []
+    for seconds in (0.0, 0.1, 0.100001, 1.0, 7.0, float("inf")):
+        chosen.append(distribution.observe(seconds, "a" * 32, "b" * 16, taken))
+        theirs.observe(seconds, {"trace_id": "a" * 32, "span_id": "b" * 16} if chosen[-1] else None)
+    assert chosen == [True, False, True, False, True, False]
+
+    def samples(histogram: Histogram) -> list[tuple[str, dict[str, str], float, object]]:
+        return [
+            (s.name, s.labels, s.value, s.exemplar and (s.exemplar.labels, s.exemplar.value))
+            for metric in histogram.collect()
+            for s in metric.samples
+            if not s.name.endswith("_created")
+        ]
+
+    assert samples(ours) == samples(theirs)
