@@ -18,6 +18,7 @@ from slo.errors import Location
 from slo.indicators import (
     Matcher,
     MeasuredIndicator,
+    Operator,
     Query,
     RatioIndicator,
     RawIndicator,
@@ -43,6 +44,7 @@ __all__ = [
     "Liveness",
     "Matcher",
     "MeasuredIndicator",
+    "Operator",
     "Part",
     "Promise",
     "Query",

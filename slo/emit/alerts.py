@@ -1,4 +1,4 @@
-"""Alert rules of a promise: burn page, burn ticket, liveness; and the watchdog of the whole chain.
+"""Alert rules of a promise: burn page, burn ticket, liveness, budget exhausted; and the watchdog of the whole chain.
 
 Owns the names, labels and annotations that Alertmanager's routes, the pager and the runbooks rely on.
 """
@@ -29,10 +29,43 @@ def liveness_alert_name(promise: Promise) -> str:
     return f"{promise.alert_prefix}NoData"
 
 
+def budget_alert_name(promise: Promise) -> str:
+    """`CheckoutAvailabilityBudgetExhausted`."""
+    return f"{promise.alert_prefix}BudgetExhausted"
+
+
 def alert_rules(promise: Promise) -> list[Rule]:
-    """All alerts of one promise, in the order of urgency."""
+    """The alerts that need no whole period, in the order of urgency."""
     alerts = [_burn_alert(promise, severity) for severity in promise.severities]
     return [*alerts, _liveness_alert(promise)] if promise.tells_missing_data else alerts
+
+
+def budget_alert(promise: Promise) -> Rule:
+    """Nothing is left of the budget: not urgent by itself, but no time to take risks.
+
+    Asked of promises only that have been watched for the longest alerting window: the first minutes of a new one, or of
+    a new Prometheus, are no period.
+    """
+    table, name = promise.windows, budget_alert_name(promise)
+    remaining = promql.recorded(promql.PERIOD_BUDGET_REMAINING, promise)
+    watched = f"{promql.recorded(promql.OBJECTIVE, promise)} offset {format_duration(table.windows[-1].length)}"
+    span = f"since the {table.calendar.name} of the calendar began" if table.calendar else f"in {table.period.name}"
+    return {
+        "alert": name,
+        "expr": f"{remaining} <= 0\nand\n{watched}",
+        "for": format_duration(table.base.length),
+        "labels": _labels(promise, "ticket"),
+        "annotations": _annotations(
+            promise,
+            name,
+            summary=f"{promise.title}: the error budget is used up",
+            description=(
+                f"More than {percent(float(promise.budget))} of the {promise.unit} were bad {span}. "
+                "Until that changes, what is risky can wait."
+            ),
+            impact=promise.impact,
+        ),
+    }
 
 
 def watchdog_rule() -> Rule:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from slo.durations import format_duration
-from slo.emit.alerts import alert_rules, watchdog_rule
+from slo.emit.alerts import alert_rules, budget_alert, watchdog_rule
 from slo.emit.recording import budget_rules, calendar_rules, window_rules
 from slo.emit.yaml_text import emit_yaml
 from slo.model import Promise
@@ -26,9 +26,11 @@ def emit_rules(promises: Iterable[Promise]) -> str:
         rules = [rule for _, calendar in sorted(calendars.items()) for rule in calendar_rules(calendar)]
         groups.append(_group("slo-calendars", interval, rules))
     for promise in promises:
-        table = promise.windows
+        table, budget = promise.windows, budget_rules(promise)
+        if not promise.policies:  # whoever says what alerts has said all
+            budget.append(budget_alert(promise))
         groups.append(_group(f"slo-{promise.name}", table.interval, window_rules(promise) + alert_rules(promise)))
-        groups.append(_group(f"slo-{promise.name}-budget", table.budget_interval, budget_rules(promise)))
+        groups.append(_group(f"slo-{promise.name}-budget", table.budget_interval, budget))
     return emit_yaml({"groups": groups})
 
 

@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from slo import burn
 from slo.durations import format_duration
 from slo.emit import promql
-from slo.emit.alerts import DASHBOARD_UID, burn_alert_name, liveness_alert_name, percent
+from slo.emit.alerts import (
+    DASHBOARD_UID,
+    budget_alert_name,
+    burn_alert_name,
+    liveness_alert_name,
+    percent,
+)
 from slo.emit.exemplars import exemplar_query
 from slo.model import Promise, RatioIndicator, Severity, Tier
 
@@ -47,6 +53,8 @@ def emit_runbooks(promises: Iterable[Promise]) -> Iterator[Runbook]:
             yield _burn_runbook(promise, severity)
         if promise.tells_missing_data:
             yield _liveness_runbook(promise)
+        if not promise.policies:
+            yield _budget_runbook(promise)
 
 
 def _burn_runbook(promise: Promise, severity: Severity) -> Runbook:
@@ -76,6 +84,23 @@ def _liveness_runbook(promise: Promise) -> Runbook:
     )
     impact = f"Unknown, and possibly total. {promise.impact}".strip()
     return _runbook(promise, liveness_alert_name(promise), meaning, impact, _liveness_queries(promise), _LIVENESS_TAIL)
+
+
+def _budget_runbook(promise: Promise) -> Runbook:
+    table = promise.windows
+    span = "since the period of the calendar began" if table.calendar else f"in the last {table.period.name}"
+    meaning = (
+        f"**{promise.title}** is not kept: more than {percent(float(promise.budget))} of the {promise.unit} were bad "
+        f"{span}. Nothing needs to be broken now; the burn alerts say whether it is. This one stays until enough of "
+        "the bad time has passed out of the period."
+    )
+    remaining = promql.recorded(promql.PERIOD_BUDGET_REMAINING, promise)
+    queries = [
+        ("How far below zero is it, and does it recover?", remaining),
+        ("Does it still burn (above 1)?", promql.recorded(promql.CURRENT_BURN_RATE, promise)),
+        (f"When was it spent (bad {promise.unit} a window)?", promql.recorded(promql.bad_name(table.head), promise)),
+    ]
+    return _runbook(promise, budget_alert_name(promise), meaning, promise.impact, queries, _BUDGET_TAIL)
 
 
 def _runbook(
@@ -196,6 +221,19 @@ _BURN_TAIL = """
 1. Undo what changed.
 2. If nothing changed, relieve what is saturated, or switch off what is not needed for the journey.
 3. Watch the first query above fall below the threshold; the page resolves by itself.
+"""
+
+_BUDGET_TAIL = """
+
+### Where to look next
+
+1. The dashboard's burn-down shows when the budget went: the pages and tickets of that time name the causes.
+2. Was it one incident or a slow leak? A leak has tickets and no pages.
+
+## Mitigation
+
+1. Put what improves reliability before what adds features, and hold back risky deploys until the budget is back.
+2. If the promise is kept well enough for its users all the same, change the objective, in one place: `slo/definitions`.
 """
 
 _LIVENESS_TAIL = """

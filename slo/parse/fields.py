@@ -21,8 +21,8 @@ LONGEST_NUMBER = 20
 
 T = TypeVar("T")
 
-NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
-NAME_FORM = "a name of at most 63 lower-case letters, digits and dashes that starts with a letter"
+NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1123, as OpenSLO asks
+NAME_FORM = "a name of at most 63 lower-case letters, digits and dashes, no dash at its ends"
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
 
 
@@ -128,12 +128,14 @@ class Fields:
         found = (self._as_fields(item, f"{self.path(key)}[{index}]") for index, item in enumerate(node.items))
         return [fields for fields in found if fields]
 
-    def texts(self, key: str) -> dict[str, str]:
-        """A mapping of texts, as metadata holds them. A list of one text, OpenSLO's other form, is that text."""
-        inner = self.mapping(key, required=False)
-        if inner is None:
-            return {}
-        return {name: inner._one_text(name) for name in inner.names()}
+    def texts(self, key: str) -> list[str]:
+        """One text, or a list of texts, as labels have them."""
+        node = self._value(key, required=False)
+        if not isinstance(node, Sequence):
+            return [self.text(key, required=False)] if node is not None else []
+        items = Mapping(node.at, {f"{key}[{index}]": (item.at, item) for index, item in enumerate(node.items)})
+        inner = Fields(items, self._path, self._problems)
+        return [inner.text(name) for name in inner.names()]
 
     def words(self, key: str) -> list[str]:
         """One word or a list of them, each once; none if the field is not there."""
@@ -158,12 +160,6 @@ class Fields:
             if key not in self._known:
                 remedy = f"Remove it or correct its name{_closest(key, self._known)}"
                 self._problems.append(Problem(at, self.path(key[:60]), "field-unknown", "unknown field", remedy))
-
-    def _one_text(self, key: str) -> str:
-        node = self._node.entries[key][1]
-        if isinstance(node, Sequence) and len(node.items) == 1:
-            self._node.entries[key] = (self._node.entries[key][0], node.items[0])
-        return self.text(key, required=False)
 
     def _value(self, key: str, required: bool) -> Node | None:
         self._known.add(key)

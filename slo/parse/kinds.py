@@ -5,10 +5,9 @@ A new kind is a reader in a module of its own and one entry here, behind the kin
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from slo.parse.alerting import read_condition_document, read_policy_document, read_target_document
-from slo.parse.catalogue import Catalogue, Document, Kind
+from slo.parse.catalogue import Kind
+from slo.parse.data_source import read_data_source
 from slo.parse.indicator import read_sli
 from slo.parse.openslo import read_slo
 from slo.parse.service import read_service
@@ -16,18 +15,8 @@ from slo.parse.service import read_service
 OPENSLO = "openslo/v1"
 
 
-def _refuse(remedy: str) -> Callable[[Document, Catalogue], None]:
-    """A kind of OpenSLO that is not executed."""
-
-    def read(document: Document, catalogue: Catalogue) -> None:
-        name = document.root.text("kind")
-        document.root.problem("kind", "not-executable", f"{name} is not executed", remedy)
-
-    return read
-
-
 KINDS = (
-    Kind(OPENSLO, "DataSource", _refuse("Write `type: Prometheus` and the query into each metricSource"), False),
+    Kind(OPENSLO, "DataSource", read_data_source),
     Kind(OPENSLO, "Service", read_service, spec_required=False),
     Kind(OPENSLO, "SLI", read_sli),
     Kind(OPENSLO, "AlertNotificationTarget", read_target_document),

@@ -28,7 +28,7 @@ class Metadata:
     team: str
     journey: str
     impact: str
-    min_bad_events: int
+    min_bad_events: int | None
     liveness: str
     depends_on: tuple[str, ...] = ()
 
@@ -45,15 +45,26 @@ def read_metadata(fields: Fields, *, kind: str = "") -> Metadata:
     metadata = Metadata(
         name=name,
         title=fields.text("displayName", required=False) or name.replace("-", " ").capitalize(),
-        team=fields.texts("labels").get("team", ""),
+        team=_read_team(fields),
         journey=ours.get("journey", ""),
         impact=ours.get("impact", ""),
-        min_bad_events=int(ours.get("min-events") or DEFAULT_MIN_EVENTS),
+        min_bad_events=int(ours["min-events"]) if ours.get("min-events") else None,
         liveness=ours.get("liveness") or DEFAULT_LIVENESS,
         depends_on=tuple(name.strip() for name in ours.get("depends-on", "").split(",") if name.strip()),
     )
     fields.done()
     return metadata
+
+
+def _read_team(fields: Fields) -> str:
+    """The label `team`. Other labels are for people, one text or a list of texts each."""
+    labels = fields.mapping("labels", required=False)
+    if labels is None:
+        return ""
+    teams = {key: labels.texts(key) for key in labels.names()}.get("team", [])
+    if len(teams) > 1:
+        labels.problem("team", "field-form", "names several teams", "Name the one that gets the page")
+    return teams[0] if teams else ""
 
 
 def _read_annotation(annotations: Fields, key: str, kind: str) -> str:

@@ -1,55 +1,71 @@
-"""One entry of an SLO's `objectives`: how much is promised.
+"""One entry of an SLO's `objectives`: how much is promised, of what, and how it is counted.
 
-Owns the target and the refusal of time slices, composites and thresholds.
+Owns the target, the comparison with a threshold, slices of time and weights, each only where it means something.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
+from typing import cast
 
 from slo import burn
+from slo.durations import parse_duration
+from slo.model import MeasuredIndicator, Operator, Query, Slices, ThresholdIndicator
+from slo.parse.catalogue import Catalogue
 from slo.parse.fields import Fields
+from slo.parse.indicator import Measured, find_indicator
 
 LONGEST_SUFFIX = 30
-
-_COMPOSITE = ("composite objectives are not executed", "Write one SLO for each indicator")
-_TIME_SLICE = ("time slices are not executed", "Count events: budgetingMethod Occurrences")
-_THRESHOLD = ("belongs to threshold metrics, which are not executed", "Count good events in a histogram bucket")
-_REFUSED = {
-    "indicator": _COMPOSITE,
-    "indicatorRef": _COMPOSITE,
-    "compositeWeight": _COMPOSITE,
-    "timeSliceTarget": _TIME_SLICE,
-    "timeSliceWindow": _TIME_SLICE,
-    "op": _THRESHOLD,
-    "value": _THRESHOLD,
-}
+OPERATORS = ("lte", "lt", "gte", "gt")
+SHORTEST_SLICE = timedelta(minutes=1)  # four scrapes at 15 s, the least that a rate is worth something with
+LONGEST_SLICE = timedelta(days=1)
+HEAVIEST = 1_000_000
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A target, and what tells it from the other objectives of its SLO (empty when there is one only)."""
+    """A target for an indicator, and what tells it from the other objectives of its SLO (empty for the only one)."""
 
     target: Decimal
     label: str
     suffix: str
+    indicator: MeasuredIndicator
+    slices: Slices | None
+    weight: Decimal
 
 
-def read_objective(fields: Fields, *, several: bool) -> Objective | None:
-    """None when a problem was filed."""
-    for key, (what, remedy) in _REFUSED.items():
-        fields.refuse(key, what, remedy)
+def read_objective(
+    fields: Fields, catalogue: Catalogue, *, method: str, shared: Measured | None, composite: bool, several: bool
+) -> Objective | None:
+    """Read one. `shared` is the indicator of the whole SLO; in a composite every objective has its own. None when a
+    problem was filed."""
+    before = len(catalogue.problems)
+    measured = find_indicator(fields, catalogue) if composite else shared
+    for key in () if composite else ("indicator", "indicatorRef"):
+        what = "stands both in the SLO and in its objective"
+        fields.refuse(key, what, "Keep it in the SLO, or (for a composite) in every objective")
+    weight = _read_weight(fields, composite)
     target = _read_target(fields)
-    label = fields.text("displayName", required=several)
+    slices = _read_slices(fields, method, measured)
+    indicator = _read_threshold(fields, method, measured)
+    label, suffix = _read_label(fields, several)
     fields.done()
-    if target is None or not several:
-        return Objective(target, "", "") if target else None
+    if len(catalogue.problems) > before or target is None or indicator is None:
+        return None
+    return Objective(target, label, suffix, indicator, slices, weight)
+
+
+def _read_label(fields: Fields, several: bool) -> tuple[str, str]:
+    label = fields.text("displayName", required=several)
+    if not several:
+        return "", ""
     letters = "".join(char if char.isascii() and char.isalnum() else " " for char in label.lower())
     suffix = "-".join(letters.split())[:LONGEST_SUFFIX].rstrip("-")
     if label and not suffix:
         fields.problem("displayName", "field-form", "holds no letter or digit to make a name of", "Rename it")
-    return Objective(target, label, suffix) if suffix else None
+    return label, suffix
 
 
 def _read_target(fields: Fields) -> Decimal | None:
@@ -67,3 +83,59 @@ def _read_target(fields: Fields) -> Decimal | None:
         fields.problem(key, "field-form", what, f"Choose a number above 0 and below {whole}")
         return None
     return burn.plain(given / whole)
+
+
+def _read_weight(fields: Fields, composite: bool) -> Decimal:
+    if not composite:
+        what = "weighs the objectives of a composite, each with an indicator of its own"
+        fields.refuse("compositeWeight", what, "Remove it, or move the indicator into the objectives")
+        return Decimal(1)
+    weight = fields.number("compositeWeight", required=False)
+    if weight is not None and not 0 < weight <= HEAVIEST:
+        fields.problem("compositeWeight", "field-form", f"{weight} is no weight", "Choose a number above 0")
+    return Decimal(1) if weight is None else weight
+
+
+def _read_slices(fields: Fields, method: str, measured: Measured | None) -> Slices | None:
+    if method != "Timeslices":
+        what = f"belongs to budgetingMethod Timeslices, this is {method}"
+        fields.refuse("timeSliceTarget", what, "Remove it, or choose Timeslices")
+    if method == "Occurrences":
+        what = "belongs to budgetingMethod Timeslices or RatioTimeslices, this is Occurrences"
+        fields.refuse("timeSliceWindow", what, "Remove it, or choose another method")
+        return None
+    length = fields.parsed("timeSliceWindow", _parse_slice_length)
+    if method == "RatioTimeslices":
+        return Slices(length, None) if length else None
+    target = fields.number("timeSliceTarget")
+    if target is not None and not 0 < target <= 1:
+        fields.problem("timeSliceTarget", "field-form", f"{target} is no share", "Choose a number above 0, at most 1")
+    strict = not isinstance(measured, Query) and fields.text("op", required=False) == "gt"
+    if strict and target == 1:
+        what = "no slice can have more than all events good"
+        fields.problem("op", "field-form", what, "Write `op: gte` or a lower timeSliceTarget")
+    return Slices(length, burn.plain(target), strict) if length and target else None
+
+
+def _read_threshold(fields: Fields, method: str, measured: Measured | None) -> MeasuredIndicator | None:
+    """What `op` and `value` make of the indicator."""
+    if isinstance(measured, Query):
+        operator, limit = fields.choice("op", OPERATORS), fields.number("value")
+        if operator is None or limit is None:
+            return None
+        return ThresholdIndicator(measured, cast(Operator, operator), limit)
+    if measured is not None:
+        fields.refuse("value", "belongs to thresholdMetric, this is a ratio", "Remove it")
+        if method == "Timeslices":
+            fields.choice("op", ["gte", "gt"], default="gte")
+        else:
+            fields.refuse("op", "belongs to thresholdMetric or Timeslices", "Remove it")
+    return measured
+
+
+def _parse_slice_length(text: str) -> timedelta:
+    """A length of time; OpenSLO: a bare number is minutes."""
+    length = parse_duration(f"{text}m" if text.isascii() and text.isdecimal() else text)
+    if not SHORTEST_SLICE <= length <= LONGEST_SLICE:
+        raise ValueError(f"{text!r} is no slice to judge; choose 1m to 1d (scrapes come every 15 s)")
+    return length

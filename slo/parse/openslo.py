@@ -1,27 +1,34 @@
 """An OpenSLO SLO → promises.
 
-Owns what of an SLO is executed (a rolling window, Occurrences, any number of objectives) and the refusal of all the
-rest by name. Refuses to know what is made of a promise.
+Owns how the parts of an SLO make promises: one for each objective, or one for all of them when each has an indicator
+of its own (a composite). Refuses to know what is made of a promise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+from decimal import Decimal
 from typing import cast, get_args
 
-from slo.durations import parse_duration
+from slo import burn
 from slo.errors import Problem
-from slo.model import Liveness, Promise, RatioIndicator, Service, Severity, WindowTable
+from slo.model import CompositeIndicator, Indicator, Liveness, Part, Promise, Service, Severity
 from slo.parse.alerting import apply_policies, read_policies
 from slo.parse.catalogue import Catalogue, Document
 from slo.parse.fields import Fields
-from slo.parse.indicator import read_indicator
-from slo.parse.metadata import read_metadata
-from slo.parse.objective import read_objective
+from slo.parse.indicator import find_indicator
+from slo.parse.metadata import ANNOTATION, DEFAULT_MIN_EVENTS, Metadata, read_metadata
+from slo.parse.objective import Objective, read_objective
+from slo.parse.time_window import read_time_window
+
+METHODS = ("Occurrences", "Timeslices", "RatioTimeslices")
+FEWEST_SLICES = 30  # in a period, or its ratio would be a handful of verdicts
+TARGET_STEP = Decimal("1e-12")
 
 
 def read_slo(document: Document, catalogue: Catalogue) -> list[Promise] | None:
-    """One promise for each objective; None when a problem was filed."""
+    """One promise for each objective, or one for the composite of all; None when a problem was filed."""
     fields, spec = document.metadata, document.spec
     if spec is None:
         return None
@@ -32,54 +39,65 @@ def read_slo(document: Document, catalogue: Catalogue) -> list[Promise] | None:
     if service and not team:
         remedy = "Add a label `team` to the SLO or to its Service: somebody must get the page"
         fields.problem("labels", "field-missing", "nobody owns this promise", remedy)
-    indicator = _find_indicator(spec, catalogue)
-    windows = _read_windows(spec, catalogue)
-    method = spec.choice("budgetingMethod", ["Occurrences", "Timeslices", "RatioTimeslices"])
-    if method in ("Timeslices", "RatioTimeslices"):
-        spec.problem("budgetingMethod", "not-executable", f"{method} is not executed", "Use Occurrences")
     policies = read_policies(spec, catalogue)
-    windows = apply_policies(policies, windows, catalogue.problems)
     listed = spec.mappings("objectives")
     if not listed and spec.has("objectives"):
         spec.problem("objectives", "field-missing", "promises nothing", "Add an objective with a target")
-    objectives = [read_objective(each, several=len(listed) > 1) for each in listed]
+    own = any(each.has(key) for each in listed for key in ("indicator", "indicatorRef"))
+    composite = own and not spec.has("indicator") and not spec.has("indicatorRef")
+    shared = None if composite else find_indicator(spec, catalogue)
+    table = apply_policies(policies, read_time_window(spec, catalogue), catalogue.problems)
+    method = spec.choice("budgetingMethod", METHODS) or METHODS[0]
+    objectives = [
+        read_objective(
+            each, catalogue, method=method, shared=shared, composite=composite, several=composite or len(listed) > 1
+        )
+        for each in listed
+    ]
     description = spec.text("description", required=False)
     spec.done()
-    if len(catalogue.problems) > before or service is None or indicator is None or windows is None:
+    if len(catalogue.problems) > before or service is None or table is None:
         return None
-    promises = []
-    for objective, place in zip(objectives, listed, strict=True):
-        if objective is None:
-            continue
-        promise = Promise(
-            name=f"{metadata.name}-{objective.suffix}" if objective.suffix else metadata.name,
-            title=f"{metadata.title} ({objective.label})" if objective.label else metadata.title,
-            description=description,
-            service=service,
-            team=team,
-            objective=objective.target,
-            indicator=indicator,
-            windows=windows,
-            journey=metadata.journey,
-            impact=metadata.impact,
-            min_bad_events=metadata.min_bad_events,
-            liveness=cast(Liveness, metadata.liveness),
-            at=fields.place("name"),
-            policies=policies,
-        )
+    first = next(objective for objective in objectives if objective)
+    draft = Promise(
+        name=metadata.name,
+        title=metadata.title,
+        description=description,
+        service=service,
+        team=team,
+        objective=first.target,
+        indicator=first.indicator,
+        windows=table,
+        journey=metadata.journey,
+        impact=metadata.impact,
+        min_bad_events=metadata.min_bad_events or DEFAULT_MIN_EVENTS,
+        liveness=cast(Liveness, metadata.liveness),
+        at=fields.place("name"),
+        policies=policies,
+    )
+    promises = [
+        _promise(draft, objective, place, metadata)
+        for objective, place in zip(objectives, listed, strict=True)
+        if objective
+    ]
+    if composite:
+        weights = [objective.weight for objective in objectives if objective]
+        promises = [_composite(draft, promises, weights)]
+    for promise, place in zip(promises, listed, strict=False):
         _refuse_without_tiers(place, promise)
-        promises.append(promise)
+        _refuse_zero_traffic(fields, promise)
     return promises
 
 
 def refuse_shared_names(promises: Iterable[Promise], problems: list[Problem]) -> None:
     """Objective `c` of the SLO `a-b` and the SLO `a-b-c` record the same series; `a-1b` and `a1b` share alerts."""
     owners: dict[str, Promise] = {}
-    for promise in promises:
-        other = owners.setdefault(promise.alert_prefix, promise)
-        if other is not promise:
-            what = f"its alerts {promise.alert_prefix}… would be those of {other.name!r} at {other.at}"
-            problems.append(Problem(promise.at, "metadata.name", "name-taken", what, "Rename one of the two"))
+    for whole in promises:
+        for promise in (whole, *(part.promise for part in whole.parts)):
+            other = owners.setdefault(promise.alert_prefix, promise)
+            if other is not promise:
+                what = f"its alerts {promise.alert_prefix}… would be those of {other.name!r} at {other.at}"
+                problems.append(Problem(promise.at, "metadata.name", "name-taken", what, "Rename one of the two"))
 
 
 def _find_service(spec: Fields, catalogue: Catalogue) -> Service | None:
@@ -87,33 +105,44 @@ def _find_service(spec: Fields, catalogue: Catalogue) -> Service | None:
     return catalogue.find("Service", name, spec, "service") if name else None
 
 
-def _find_indicator(spec: Fields, catalogue: Catalogue) -> RatioIndicator | None:
-    inline, reference = spec.mapping("indicator", required=False), spec.name("indicatorRef", required=False)
-    if (inline is None) == (not reference):
-        what = "exactly one of indicator and indicatorRef is needed"
-        spec.problem("indicator", "field-missing", what, "Write an indicator, or the name of an SLI document")
-        return None
-    if inline is not None:
-        metadata, inner = inline.mapping("metadata", required=False), inline.mapping("spec")
-        inline.done()
-        return read_indicator(metadata, inner) if inner else None
-    return catalogue.find("SLI", reference, spec, "indicatorRef")
+def _promise(draft: Promise, objective: Objective, place: Fields, metadata: Metadata) -> Promise:
+    windows, least = draft.windows, metadata.min_bad_events
+    if slices := objective.slices:
+        if slices.length * FEWEST_SLICES > windows.period.length:
+            what = f"leaves fewer than {FEWEST_SLICES} slices in {windows.period.name}"
+            place.problem("timeSliceWindow", "field-form", what, "Choose shorter slices or a longer period")
+        if least is None and slices.length > windows.base.length:
+            least = 1  # three such slices would be too long to wait for
+        windows = windows.for_slices(slices.length)
+    return replace(
+        draft,
+        name=f"{draft.name}-{objective.suffix}" if objective.suffix else draft.name,
+        title=f"{draft.title} ({objective.label})" if objective.label else draft.title,
+        objective=objective.target,
+        indicator=objective.indicator,
+        slices=slices,
+        windows=windows,
+        min_bad_events=least or DEFAULT_MIN_EVENTS,
+    )
 
 
-def _read_windows(spec: Fields, catalogue: Catalogue) -> WindowTable | None:
-    listed = spec.mappings("timeWindow")
-    if len(listed) != 1:
-        if spec.has("timeWindow"):
-            spec.problem("timeWindow", "field-form", "exactly one time window is needed", "List one")
-        return None
-    window = listed[0]
-    what = "calendar windows are not executed: their budget comes back at the turn of the month"
-    window.refuse("calendar", what, "Use a rolling window, `isRolling: true`")
-    if window.choice("isRolling", ["true", "false"]) == "false" and not window.has("calendar"):
-        window.problem("isRolling", "not-executable", what, "Use a rolling window, `isRolling: true`")
-    table = window.parsed("duration", lambda text: catalogue.table_for(parse_duration(text)))
-    window.done()
-    return table
+def _composite(draft: Promise, promises: list[Promise], weights: list[Decimal]) -> Promise:
+    """The weighted mean of several promises: its target is the weighted mean of theirs."""
+    lengths = [promise.slices.length for promise in promises if promise.slices]
+    windows = draft.windows.for_slices(max(lengths)) if lengths else draft.windows
+    parts = tuple(
+        Part(replace(promise, windows=windows), weight) for promise, weight in zip(promises, weights, strict=True)
+    )
+    target = sum((part.weight * part.promise.objective for part in parts), Decimal()) / sum(weights)
+    indicator: Indicator = CompositeIndicator(parts)
+    least = min(promise.min_bad_events for promise in promises)
+    return replace(
+        draft,
+        objective=burn.plain(target.quantize(TARGET_STEP)),
+        indicator=indicator,
+        windows=windows,
+        min_bad_events=least,
+    )
 
 
 def _refuse_without_tiers(objective: Fields, promise: Promise) -> None:
@@ -125,3 +154,13 @@ def _refuse_without_tiers(objective: Fields, promise: Promise) -> None:
             objective.problem(
                 key, "tier-unreachable", what, "Raise the target, or lower the burn factors in slo/windows/"
             )
+
+
+def _refuse_zero_traffic(metadata: Fields, promise: Promise) -> None:
+    """A measurement has no traffic that could be zero."""
+    counted = [each for each in (promise, *(part.promise for part in promise.parts)) if each.counters]
+    if promise.liveness == "zero" and not counted:
+        annotations = metadata.mapping("annotations", required=False)
+        if annotations:
+            what = "only counters can stand still"
+            annotations.problem(f"{ANNOTATION}liveness", "not-executable", what, "Write absent, or leave it out")

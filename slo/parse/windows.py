@@ -1,6 +1,6 @@
 """windows/*.yaml → WindowTable: which pairs of windows alert at which burn, one file a period.
 
-Owns the form of those files and the choice of the table for a period: its own file, or the shipped 30-day table scaled.
+Owns the form of those files and the choice of the table for a period: its own file, or a shipped table scaled.
 """
 
 from __future__ import annotations
@@ -18,23 +18,27 @@ from slo.parse.fields import Fields
 from slo.parse.nodes import Mapping, parse_nodes
 
 SHIPPED = Path(__file__).resolve().parent.parent / "windows"
-REFERENCE_PERIOD = timedelta(days=30)
+SHIPPED_TABLES = ("30d.yaml", "1d.yaml")  # the first whose windows are not too short when scaled to a period
 SHORTEST_BASE = timedelta(minutes=1)  # four scrapes at 15 s, the least that a rate is worth something with
 
 
 def table_for(period: timedelta, folder: Path = SHIPPED) -> WindowTable:
     """The table of a period. Raises ValueError when the period is too short to be watched."""
     own = folder / f"{format_duration(period)}.yaml"
-    table = load_table(own) if own.is_file() else load_table(folder / f"{format_duration(REFERENCE_PERIOD)}.yaml")
-    if table.period.length != period:
-        table = table.for_period(period)
-    if table.base.length < SHORTEST_BASE:
-        least = SHORTEST_BASE / table.base.length * period
-        raise ValueError(
-            f"the shortest window of a {format_duration(period)} period would be {format_duration(table.base.length)}, "
-            f"too short for scrapes every 15 s; choose a period of at least {format_duration(least)}"
-        )
-    return table
+    if own.is_file():
+        return load_table(own)
+    tables = [load_table(path).for_period(period) for name in SHIPPED_TABLES if (path := folder / name).is_file()]
+    if not tables:
+        raise ValueError(f"there is no {' or '.join(SHIPPED_TABLES)} in {folder}; add one")
+    for table in tables:
+        if table.base.length >= SHORTEST_BASE:
+            return table
+    table = tables[-1]
+    least = SHORTEST_BASE / table.base.length * period
+    raise ValueError(
+        f"the shortest window of a {format_duration(period)} period would be {format_duration(table.base.length)}, "
+        f"too short for scrapes every 15 s; choose a period of at least {format_duration(least)}"
+    )
 
 
 @cache

@@ -109,7 +109,14 @@ def test_several_objectives_are_several_promises(tmp_path: Path) -> None:
 
 SOURCE = "{type: Prometheus, spec: {query: x}}"
 NOT_RUN = "not-executable"
-RATIO = "spec.indicator.spec.ratioMetric"
+SLI = "spec.indicator.spec"
+RATIO, THRESHOLD = f"{SLI}.ratioMetric", f"{SLI}.thresholdMetric"
+WINDOW, GOAL = "spec.timeWindow[0]", "spec.objectives[0]"
+CALENDAR = "calendar: {timeZone: Etc/UTC, startTime: 2026-01-01 00:00:00}"
+SLICED = (
+    "Occurrences\n  objectives:\n    - target: 0.999",
+    "Timeslices\n  objectives:\n    - {target: 0.99, timeSliceTarget: 0.9, timeSliceWindow: 1m}",
+)
 TARGET = "    - target: 0.999\n"
 TOTAL = "{type: Prometheus, spec: {query: 'requests_total"
 # What is replaced by what, with § where the problem must be found; the field; the code.
@@ -117,7 +124,6 @@ REFUSALS = [
     ("openslo/v1", "§openslo/v2alpha", "apiVersion", "field-form"),
     ("kind: SLO", "kind: §SLOO", "kind", "field-form"),
     ("kind: SLO", "kind: §[SLO]", "kind", "field-form"),
-    ("kind: SLO", "kind: §DataSource", "kind", NOT_RUN),
     ("name: shop-answers", "name: §Shop_answers", "metadata.name", "field-form"),
     ("name: shop-answers", "name: §[a]", "metadata.name", "field-form"),
     ("  name: shop-answers\n  display", "  §display", "metadata.name", "field-missing"),
@@ -129,20 +135,42 @@ REFUSALS = [
     ("service: shop\n", "service: §shoop\n", "spec.service", "reference-unknown"),
     ("  description: It answers.", "  §descripton: It answers.", "spec.descripton", "field-unknown"),
     ("description: It answers.", f"description: §{'x' * 5000}", "spec.description", "field-form"),
-    ("counter: true", "counter: §false", f"{RATIO}.counter", NOT_RUN),
-    ("ratioMetric:\n        c", "thresholdMetric:\n        §c", "spec.indicator.spec.thresholdMetric", NOT_RUN),
-    ("        bad:\n", "        raw: §{a: b}\n        bad:\n", f"{RATIO}.raw", NOT_RUN),
+    ("counter: true", "counter: §maybe", f"{RATIO}.counter", "field-form"),
+    ("ratioMetric:\n        c", "thresholdMetric:\n        §c", f"{THRESHOLD}.counter", "field-unknown"),
+    ("      ratioMetric:", "      §thresholdMetrik:\n      ratioMetric:", f"{SLI}.thresholdMetrik", "field-unknown"),
+    ("bad:\n          m", f"rawType: success\n        raw: {{metricSource: {SOURCE}}}\n        bad:\n          §m",
+     f"{RATIO}.bad", NOT_RUN),
+    ("counter: true\n", "raw: §{}\n        counter: true\n", f"{RATIO}.raw.metricSource", "field-missing"),
     ("        bad:\n", f"        good: §{{metricSource: {SOURCE}}}\n        bad:\n", f"{RATIO}.good", "field-form"),
     ("'sum(requests_total{", "§'rate(requests_total{", f"{RATIO}.bad.metricSource.spec.query", "field-form"),
     (TOTAL, TOTAL.replace("Prometheus", "§Datadog"), f"{RATIO}.total.metricSource.type", "field-form"),
-    (TOTAL, TOTAL.replace("type", "metricSourceRef: §x, type"), f"{RATIO}.total.metricSource.metricSourceRef", NOT_RUN),
-    ("isRolling: true", "isRolling: §false", "spec.timeWindow[0].isRolling", NOT_RUN),
-    ("isRolling: true", "isRolling: false, calendar: §{timeZone: y}", "spec.timeWindow[0].calendar", NOT_RUN),
-    ("duration: 30d", "duration: §1M", "spec.timeWindow[0].duration", "field-form"),
-    ("duration: 30d", "duration: §1d", "spec.timeWindow[0].duration", "field-form"),
+    (TOTAL, TOTAL.replace("type", "metricSourceRef: §x, type"), f"{RATIO}.total.metricSource.metricSourceRef",
+     "reference-unknown"),
+    ("{duration: 30d, isRolling: true", "§{duration: 30d, isRolling: false", f"{WINDOW}.calendar", "field-missing"),
+    ("isRolling: true", f"isRolling: §true, {CALENDAR}", f"{WINDOW}.isRolling", "field-form"),
+    ("isRolling: true", "calendar: {timeZone: §Mars/Base, startTime: 2026-01-01 00:00:00}",
+     f"{WINDOW}.calendar.timeZone", "field-form"),
+    ("isRolling: true", "calendar: {timeZone: §../../etc/passwd, startTime: 2026-01-01 00:00:00}",
+     f"{WINDOW}.calendar.timeZone", "field-form"),
+    ("isRolling: true", "calendar: {timeZone: Etc/UTC, startTime: §tomorrow}", f"{WINDOW}.calendar.startTime",
+     "field-form"),
+    ("isRolling: true", "calendar: {timeZone: Etc/UTC, startTime: §9999-01-01 00:00:00}",
+     f"{WINDOW}.calendar.startTime", "field-form"),
+    ("duration: 30d, isRolling: true", f"duration: §12h, {CALENDAR}", f"{WINDOW}.duration", "field-form"),
+    ("duration: 30d, isRolling: true", f"duration: §9Y, {CALENDAR}", f"{WINDOW}.duration", "field-form"),
+    ("duration: 30d", "duration: §1M", f"{WINDOW}.duration", "field-form"),
+    ("duration: 30d", "duration: §12h", f"{WINDOW}.duration", "field-form"),
     ("    - {d", "    §- {duration: 7d, isRolling: true}\n    - {d", "spec.timeWindow", "field-form"),
-    ("Occurrences", "§Timeslices", "spec.budgetingMethod", NOT_RUN),
-    ("Occurrences", "§RatioTimeslices", "spec.budgetingMethod", NOT_RUN),
+    ("Occurrences", "§Sometimes", "spec.budgetingMethod", "field-form"),
+    ("Occurrences\n  objectives:\n    - target", "Timeslices\n  objectives:\n    - §target", f"{GOAL}.timeSliceTarget",
+     "field-missing"),
+    (SLICED[0], SLICED[1].replace("0.9,", "§1.1,"), f"{GOAL}.timeSliceTarget", "field-form"),
+    (SLICED[0], SLICED[1].replace("1m", "§30s"), f"{GOAL}.timeSliceWindow", "field-form"),
+    (SLICED[0], SLICED[1].replace("1m", "§2d"), f"{GOAL}.timeSliceWindow", "field-form"),
+    (SLICED[0], SLICED[1].replace("1m", "1m, op: §lt"), f"{GOAL}.op", "field-form"),
+    (SLICED[0], SLICED[1].replace("0.9,", "1, op: §gt,"), f"{GOAL}.op", "field-form"),
+    (SLICED[0], SLICED[1].replace("Timeslices", "RatioTimeslices").replace("0.9,", "§0.9,"), f"{GOAL}.timeSliceTarget",
+     NOT_RUN),
     (f"\n{TARGET}", " §[]\n", "spec.objectives", "field-missing"),
     (TARGET, "    - target: §1\n", "spec.objectives[0].target", "field-form"),
     (TARGET, "    - target: §99.9\n", "spec.objectives[0].target", "field-form"),
@@ -151,6 +179,9 @@ REFUSALS = [
     (TARGET, "    - target: §1e-999999\n", "spec.objectives[0].target", "field-form"),
     (TARGET, "    - {target: §0.9, targetPercent: 90}\n", "spec.objectives[0].target", "field-missing"),
     (TARGET, "    - {target: 0.999, timeSliceTarget: §0.9}\n", "spec.objectives[0].timeSliceTarget", NOT_RUN),
+    (TARGET, "    - {target: 0.999, timeSliceWindow: §1m}\n", f"{GOAL}.timeSliceWindow", NOT_RUN),
+    (TARGET, "    - {target: 0.999, value: §1}\n", f"{GOAL}.value", NOT_RUN),
+    (TARGET, "    - {target: 0.999, indicatorRef: §x}\n", f"{GOAL}.indicatorRef", NOT_RUN),
     (TARGET, "    - {target: 0.999, compositeWeight: §1}\n", "spec.objectives[0].compositeWeight", NOT_RUN),
     (TARGET, "    - {target: 0.999, op: §lte, value: 1}\n", "spec.objectives[0].op", NOT_RUN),
     (TARGET, "    - §target: 0.9\n    - {target: 0.99}\n", "spec.objectives[0].displayName", "field-missing"),
@@ -190,18 +221,18 @@ def test_a_problem_names_file_place_field_and_remedy(tmp_path: Path) -> None:
 def test_all_problems_of_all_files_come_at_once_in_order(tmp_path: Path) -> None:
     found = problems(
         tmp_path,
-        SLO.replace("Occurrences", "Timeslices").replace("target: 0.999", "target: 2"),
+        SLO.replace("Occurrences", "Sometimes").replace("target: 0.999", "target: 2"),
         SERVICE.replace("kind: Service", "kind: Servic"),
         "a: &x 1\n",
-        "apiVersion: openslo/v1\nkind: DataSource\nmetadata: {name: d}\nspec: {}\n",
+        "apiVersion: openslo/v1\nkind: DataSource\nmetadata: {name: d}\nspec: {type: Datadog}\n",
     )
     assert [(problem.at.file[-6], problem.code) for problem in found] == [
         ("0", "reference-unknown"),
-        ("0", NOT_RUN),
+        ("0", "field-form"),
         ("0", "field-form"),
         ("1", "field-form"),
         ("2", "yaml-alias"),
-        ("3", NOT_RUN),
+        ("3", "field-form"),
     ]
 
 
