@@ -83,6 +83,12 @@ class WindowTable:
         """The shortest long window. Up to here, counters are read directly."""
         return min((tier.long for tier in self.recorded or self.tiers), key=lambda window: window.length)
 
+    @cached_property
+    def grid(self) -> Window:
+        """The longest short window that still reads counters: periods of a calendar are laid out in it."""
+        shorts = (tier.short for tier in self.tiers if tier.short.length <= self.head.length)
+        return max(shorts, key=lambda window: window.length)
+
     def for_period(self, period: timedelta) -> WindowTable:
         """The same table for another period: every window keeps its share of the period, so every tier its share of
         the budget. Evaluation and liveness do not depend on the period."""
@@ -96,7 +102,7 @@ class WindowTable:
 
     def for_calendar(self, calendar: Calendar) -> WindowTable:
         """The same table over periods of a calendar. What alerts are rolling windows as before."""
-        return replace(self, calendar=calendar, period=Window(calendar.name, calendar.nominal, self.base.length))
+        return replace(self, calendar=calendar, period=Window(calendar.name, calendar.nominal, self.grid.length))
 
     def for_slices(self, length: timedelta) -> WindowTable:
         """The same table with no window shorter than one slice of time: there would be nothing in it."""

@@ -38,6 +38,9 @@ def source_rules(promise: Promise) -> list[Rule]:
     rules = [] if promise.counters or promise.parts else _looks(promise)
     if promise.slices:
         rules += _slice(promise, promise.slices)
+    shares, base = _shares(promise), promise.windows.base.length
+    if shares and shares[1] < base:
+        rules.append(promql.record(promise, promql.BAD_COUNT, _count(promise, base, *shares)))
     return rules
 
 
@@ -90,15 +93,24 @@ def bad_count(promise: Promise, window: Window) -> str:
     """
     if promise.parts:
         return "sum(" + promql.join("or", (bad_count(part.promise, window) for part in promise.parts)) + ")"
-    if promise.slices and promise.slices.target is None:
-        return _counted(promql.SLICE_ERROR, promise, window, promise.slices.length)
-    if promise.slices is None and isinstance(promise.indicator, RawIndicator):
-        return _counted(promql.BAD_SAMPLE, promise, window, promise.windows.interval)
-    return promql.recorded(promql.bad_name(window), promise)
+    shares, table = _shares(promise), promise.windows
+    if shares is None:
+        return promql.recorded(promql.bad_name(window), promise)
+    if window.length <= table.head.length or shares[1] >= table.base.length:
+        return _count(promise, window.length, *shares)
+    counts = promql.recorded(promql.BAD_COUNT, promise)
+    return f"sum_over_time({counts}[{format_duration(window.length)}:{format_duration(table.base.length)}])"
 
 
-def _counted(name: str, promise: Promise, window: Window, step: timedelta) -> str:
-    steps = f"[{format_duration(window.length)}:{format_duration(step)}]"
+def _shares(promise: Promise) -> tuple[str, timedelta] | None:
+    """The series that says how bad each look or slice was, and how far they are apart; None where bad is bad."""
+    if promise.slices:
+        return (promql.SLICE_ERROR, promise.slices.length) if promise.slices.target is None else None
+    return (promql.BAD_SAMPLE, promise.windows.interval) if isinstance(promise.indicator, RawIndicator) else None
+
+
+def _count(promise: Promise, length: timedelta, name: str, step: timedelta) -> str:
+    steps = f"[{format_duration(length)}:{format_duration(step)}]"
     return f"count_over_time(({promql.recorded(name, promise)} > 0){steps})"
 
 

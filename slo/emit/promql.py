@@ -23,6 +23,8 @@ BAD_SAMPLE = "slo:bad_events:sample"
 TOTAL_SLICE = "slo:total_events:slice"
 BAD_SLICE = "slo:bad_events:slice"
 SLICE_ERROR = "slo:slice_error:ratio"
+# How many looks or slices were bad at all, where badness is a share and its sum no count.
+BAD_COUNT = "slo:bad_count:increase"
 # Periods of a calendar: when the present one began and when it will end, in seconds since 1970.
 PERIOD_BEGIN = "slo:calendar_period:begin"
 PERIOD_END = "slo:calendar_period:end"

@@ -23,7 +23,11 @@ How windows are counted, and why so:
    `or 0 * head`: a Prometheus younger than the head has nothing to add.
 5. *Subqueries with a step*, not plain ranges: weights then do not depend on how often the group really ran, and a
    missed evaluation is bridged by the sample before it.
-6. *Good may exceed total* for a moment: increases are extrapolated, and good events can be counted by another process
+6. *Periods of a calendar* are laid out in windows of one length (30 min for a month), which lie end to end; the sum
+   takes those that lie wholly after the period's begin. That is 1,440 samples a period. A reading is late by one such
+   window at most, and the first of a period comes after its first window: until then there is none
+   (docs/adr/0004-calendar-periods.md).
+7. *Good may exceed total* for a moment: increases are extrapolated, and good events can be counted by another process
    a little later than the total. Event counts stay signed, so that such differences cancel in the sum; only ratios are
    clamped to [0, 1].
 
@@ -96,7 +100,7 @@ def _events_and_ratio(promise: Promise, window: Window) -> list[Rule]:
 def _summed(promise: Promise, window: Window, name: Callable[[Window], str]) -> str:
     table = promise.windows
     if table.calendar and window == table.period:
-        return _since_begin(promise, table.calendar, name(table.base))
+        return _since_begin(promise, table.calendar, name(table.grid))
     head, base = promql.recorded(name(table.head), promise), promql.recorded(name(table.base), promise)
     offset = table.head.length - table.base.length / 2 - window.step / 2
     reach = window.length - offset - table.base.length
@@ -107,11 +111,11 @@ def _summed(promise: Promise, window: Window, name: Callable[[Window], str]) -> 
 
 
 def _since_begin(promise: Promise, calendar: Calendar, name: str) -> str:
-    """Samples of the base, one after the other, that lie wholly in the present period of the calendar."""
-    base = promise.windows.base.length
+    """Samples of one window after the other, as far as they lie wholly in the present period of the calendar."""
+    grid = promise.windows.grid.length
     begin, _ = _bounds(calendar, " @ end()")
-    whole = f"(time() >= bool {begin} + {base.total_seconds():.10g})"
-    steps = f"[{format_duration(calendar.longest)}:{format_duration(base)}]"
+    whole = f"(time() >= bool {begin} + {grid.total_seconds():.10g})"
+    steps = f"[{format_duration(calendar.longest)}:{format_duration(grid)}]"
     return f"sum_over_time((\n  {promql.recorded(name, promise)}\n  * {whole}\n){steps})"
 
 

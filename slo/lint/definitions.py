@@ -10,7 +10,8 @@ from datetime import timedelta
 
 from slo import burn
 from slo.durations import format_duration
-from slo.emit.promtool.series import selects, series_of
+from slo.emit.promtool.labels import selects
+from slo.emit.promtool.series import series_of
 from slo.errors import Problem
 from slo.lint.queries import queries
 from slo.model import Matcher, Promise, Selector

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
 from slo.emit import promql
-from slo.emit.promtool.series import selects
+from slo.emit.promtool.labels import selects
 from slo.errors import Problem
 from slo.lint.exposition import Exposition, Labels
 from slo.lint.queries import queries

@@ -9,7 +9,8 @@ import pytest
 
 from tests.rules.promtool import Promtool, cases
 
-CASES = {str(case): case for case in cases() if case.promise.name == "checkout-availability"}
+OF_KINDS = ("catalogue-up", "short-queues", "scanner-reads", "lamps-lit", "returns-booked", "visit")
+CASES = {str(case): case for case in cases() if case.promise.name in ("checkout-availability", *OF_KINDS)}
 
 
 def change(pattern: str, replacement: str) -> Callable[[str], str]:
@@ -44,6 +45,23 @@ MUTANTS = [
     ("absence is not noticed", "the total vanishes", change(r"absent\(sum", "absent(count_values('x', ")),
     ("standstill is not noticed", "traffic stops", change(r"\)\) == 0\n", ")) == -1\n")),
     ("a dead target is taken for missing data", "the source itself is down", change(r"== 1", "< 2")),
+    ("a budget is said to be used up at once", "a budget that is used up", change(r" offset 3d", "")),
+    ("a budget may be used up many times", "a budget that is used up", change(r"<= 0\n", "<= -100\n")),
+    ("a slice at its target is bad", "catalogue-up: a slice at its target", change(r"> bool", ">= bool")),
+    ("a slice is as bad as its events", "catalogue-up: a slice at its target", change(r" > bool 0\.1", "")),
+    ("a slice without events is good", "catalogue-up: an hour without", change(r"(slice\{.*\}) > 0\)", r"\1)")),
+    ("slices weigh by their events", "returns-booked: windows weigh slices", change(
+        r"count_over_time\(slo:slice_error:ratio(.*)\[6h:10m", r"sum_over_time(slo:total_events:slice\1[6h:10m",
+    )),
+    ("the limit itself is bad", "short-queues: errors at the objective", change(r"\) > 5", ") >= 5")),
+    ("a threshold is turned round", "short-queues: errors at the objective", change(r"\) > 5", ") <= 5")),
+    ("what is no number is a look", "scanner-reads: an hour without", change(r" >= -Inf", "")),
+    ("looks are not zero-filled", "short-queues: an hour without", change(r"or\n +0 \* sum\(slo:total_events:s.*", "")),
+    ("a success is a failure", "scanner-reads: errors at the objective", change(r"sum\(slo:.*\) - sum", "sum")),
+    ("every look at gauges weighs the same", "lamps-lit: windows weigh events", change(
+        r"sum\(lamps_installed(.*) >= 0\)", r"10 * count(lamps_installed\1)",
+    )),
+    ("a composite has lost a part", "visit: the total vanishes", change(r"absent\(.*\)\n", "vector(1) < 0\n")),
 ]  # fmt: skip
 
 
@@ -53,7 +71,8 @@ def judged(promtool: Promtool, request: pytest.FixtureRequest) -> Promtool:
     wanted = {item.name for item in request.session.items}
     for mistake, scenario, mutate in MUTANTS:
         if f"test_a_scenario_notices[{mistake}]" in wanted:
-            (case,) = [case for name, case in CASES.items() if scenario in name]
+            of = "" if ": " in scenario else "checkout-availability: "
+            (case,) = [case for name, case in CASES.items() if of + scenario in name]
             promtool.begin(mistake, case, mutate=mutate)
     return promtool
 

@@ -13,9 +13,9 @@ from decimal import Decimal
 from slo import burn
 from slo.durations import format_duration
 from slo.emit.alerts import burn_alert_name
-from slo.emit.promtool.scenario import BUSY, HOUR, MINUTE, SAMPLE, Scenario
+from slo.emit.promtool.scenario import BUSY, HOUR, MINUTE, SAMPLE, Scenario, slices_of
 from slo.emit.promtool.series import Traffic
-from slo.model import Promise, Severity, Tier
+from slo.model import Promise, RatioIndicator, Severity, Tier
 
 ERROR_RATIOS = ("1", "0.1", "0.05", "0.02", "0.01")
 OVERHEAD = timedelta(seconds=30)  # one scrape and one evaluation, both every 15 s
@@ -42,14 +42,25 @@ def _detection(
     first = min(tiers, key=lambda tier: _theory(promise, tier, error_ratio))
     theory = _theory(promise, first, error_ratio)
     evaluation, sample = _pace(theory)
-    history = _history(promise, tiers, error_ratio, _ceil(theory + sample, evaluation))
+    slices = slices_of(promise)
+    if slices and slices.target is not None:
+        evaluation = min(evaluation, slices.length)  # no slice may pass unseen
+    late = _lateness(promise, error_ratio, theory, evaluation)
+    history = _history(promise, tiers, error_ratio, _ceil(theory + late + sample, evaluation))
     onset = _ceil(max(history, first.long.length), evaluation)
-    while (onset + theory) % evaluation < evaluation - OVERHEAD:  # so that an evaluation comes within the overhead
+    if slices:
+        onset = _ceil(onset, slices.length)
+    while (
+        not late and (onset + theory) % evaluation < evaluation - OVERHEAD
+    ):  # so that an evaluation comes within the overhead
         onset += sample
-    fires_by = _ceil(onset + theory, evaluation)
-    silent_until = _floor(onset + theory * (1 - _earliness(promise, first, sample)), evaluation)
+    fires_by = _ceil(onset + theory + late, evaluation)
+    early = max(theory * _earliness(promise, first, sample), evaluation if late else timedelta())
+    silent_until = max(_floor(onset + theory - early, evaluation), onset)
     fired = [tier for tier in tiers if onset + _theory(promise, tier, error_ratio) <= fires_by]
     resets_by = _ceil(fires_by + max(tier.short.length for tier in fired), evaluation)
+    if late:
+        resets_by += _ceil(slices.length if slices else evaluation, evaluation)
     reset = burn.reset_time_s(first.short.length.total_seconds(), float(promise.threshold(first)), float(error_ratio))
     name = burn_alert_name(promise, severity)
     scenario = Scenario(
@@ -64,9 +75,25 @@ def _detection(
     scenario.alert(onset, name, False)
     scenario.alert(silent_until, name, False)
     scenario.alert(fires_by, name, True)
-    scenario.alert(_floor(fires_by + timedelta(seconds=reset * 0.8), evaluation), name, True)
+    if not (slices and error_ratio < 1):  # a bad slice now and then leaves the short window whenever it was last
+        scenario.alert(_floor(fires_by + timedelta(seconds=reset * 0.8), evaluation), name, True)
     scenario.alert(resets_by, name, False)
     return evaluation, scenario
+
+
+def _lateness(promise: Promise, error_ratio: Decimal, theory: timedelta, evaluation: timedelta) -> timedelta:
+    """By how much what is counted may say it later than the theory of constant errors: events come all the time, but
+    a slice must be over, the bad one of a cycle may be its last, looks are an evaluation apart, and of all of them it
+    takes a few."""
+    slices = slices_of(promise)
+    if slices:
+        each = slices.length if slices.target is None else slices.length / float(error_ratio)
+    elif promise.counters or promise.parts:
+        return timedelta()
+    else:
+        bad_a_look = BUSY * error_ratio if isinstance(promise.indicator, RatioIndicator) else 1
+        each = evaluation / float(min(bad_a_look, 1))
+    return each + (slices.length if slices else evaluation) + max(promise.min_bad_events * each - theory, timedelta())
 
 
 def _theory(promise: Promise, tier: Tier, error_ratio: Decimal) -> timedelta:

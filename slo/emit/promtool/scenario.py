@@ -11,9 +11,9 @@ from decimal import Decimal
 
 from slo.durations import format_duration
 from slo.emit.alerts import burn_alert_name, liveness_alert_name
-from slo.emit.promtool.series import Traffic, series_of
+from slo.emit.promtool.series import Traffic, in_slices, series_of
 from slo.emit.yaml_text import emit_yaml
-from slo.model import Promise
+from slo.model import Promise, Slices
 
 SAMPLE = timedelta(seconds=15)
 MINUTE = timedelta(minutes=1)
@@ -50,6 +50,12 @@ class Scenario:
         self.alert(at, liveness_alert_name(promise), False)
 
 
+def slices_of(promise: Promise) -> Slices | None:
+    """The slices of time that a promise, or the longest that a part of it, is counted in."""
+    found = [each.slices for each in (promise, *(part.promise for part in promise.parts)) if each.slices]
+    return max(found, key=lambda slices: slices.length, default=None)
+
+
 @dataclass(frozen=True)
 class RuleTests:
     """Scenarios that share an evaluation interval make one file."""
@@ -63,7 +69,8 @@ def emit_rule_tests(tests: RuleTests, promise: Promise, rule_files: list[str], c
     """One promtool test file. Raises ValueError when no series can be invented that the promise's selectors select."""
     documents = []
     for scenario in tests.scenarios:
-        series = series_of(promise.indicator, scenario.course, scenario.sample)
+        course = in_slices(scenario.course, slices_of(promise))
+        series = series_of(promise.indicator, course, scenario.sample)
         documents.append(
             {
                 "name": f"{promise.name}: {scenario.name}",

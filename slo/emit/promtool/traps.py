@@ -11,21 +11,28 @@ from datetime import timedelta
 from decimal import Decimal
 
 from slo.emit import promql
-from slo.emit.alerts import burn_alert_name, liveness_alert_name
+from slo.emit.alerts import budget_alert_name, burn_alert_name, liveness_alert_name
 from slo.emit.promtool.scenario import BUSY, HOUR, MINUTE, NOTHING, SAMPLE, Scenario
 from slo.emit.promtool.series import Traffic
-from slo.model import Promise
+from slo.model import Promise, RatioIndicator, Slices, ThresholdIndicator
 
 OVERHEAD = timedelta(seconds=30)
 
 
 def trap_scenarios(promise: Promise) -> Iterator[Scenario]:
-    """What constant errors do not show."""
+    """What constant errors do not show, as far as it can happen to what the promise counts."""
     yield _at_objective(promise)
-    yield _restart(promise)
-    yield _absent_series(promise)
     yield _pause(promise)
-    yield _uneven_traffic(promise)
+    if promise.counters or promise.parts:
+        yield _restart(promise)
+    if promise.counters:
+        yield _absent_series(promise)
+    if promise.slices:
+        yield _slices_weigh_alike(promise)
+        if promise.slices.target is not None:
+            yield _at_slice_target(promise, promise.slices)
+    elif isinstance(promise.indicator, RatioIndicator):
+        yield _uneven_traffic(promise)
 
 
 def _at_objective(promise: Promise) -> Scenario:
@@ -42,11 +49,15 @@ def _restart(promise: Promise) -> Scenario:
     )
     head = promise.windows.head
     events = float(BUSY) * head.length.total_seconds()
+    if promise.slices:
+        events = head.length / promise.slices.length
+    if promise.parts:
+        events = float(sum(part.weight for part in promise.parts))
     total = promql.recorded(promql.total_name(head), promise)
     for minutes in (2, 6, 30):
         at = HOUR + minutes * MINUTE
         restart.silent(at, promise)
-        restart.holds(at, f"{total} > {events * 0.98:.0f} < {events * 1.02:.0f}")
+        restart.holds(at, f"{total} > {events * 0.98:.4g} < {events * 1.02:.4g}")
     return restart
 
 
@@ -91,6 +102,33 @@ def _uneven_traffic(promise: Promise) -> Scenario:
     return uneven
 
 
+def _slices_weigh_alike(promise: Promise) -> Scenario:
+    long = max((tier.long for tier in promise.tiers("page")), key=lambda window: window.length)
+    alike = Scenario(
+        "windows weigh slices of time, however few events fall in them",
+        [Traffic(long.length / 2, BUSY / 100, Decimal("0.5")), Traffic(long.length / 2, BUSY)],
+    )
+    alike.holds(long.length, f"{promql.recorded(promql.ratio_name(long), promise)} > 0.22 < 0.28")
+    return alike
+
+
+def _at_slice_target(promise: Promise, slices: Slices) -> Scenario:
+    """A slice that just meets its target is good, one that misses it by a little is bad, as a whole."""
+    assert slices.target is not None
+    allowed = 1 - slices.target
+    missed = allowed + (Decimal("0.25") if isinstance(promise.indicator, ThresholdIndicator) else Decimal("0.01"))
+    stretch = max(10 * MINUTE, 3 * slices.length)
+    base = promql.recorded(promql.ratio_name(promise.windows.base), promise)
+    scenario = Scenario(
+        "a slice at its target is good and below it bad",
+        [Traffic(stretch, BUSY, allowed, of_events=True), Traffic(stretch, BUSY, missed, of_events=True)],
+        sample=SAMPLE,
+    )
+    scenario.holds(stretch, f"{base} == {int(slices.strict)}")
+    scenario.holds(2 * stretch, f"{base} == 1")
+    return scenario
+
+
 def low_traffic_scenario(promise: Promise) -> Scenario:
     """One event every three minutes: a single error is far above every threshold, and yet no reason to page."""
     gap = 3 * MINUTE
@@ -111,29 +149,43 @@ def low_traffic_scenario(promise: Promise) -> Scenario:
     return scenario
 
 
+def budget_scenario(promise: Promise) -> Scenario:
+    """Twice the errors that are allowed use up the budget, which is told once the longest window has been watched."""
+    name, watched = budget_alert_name(promise), promise.windows.windows[-1].length
+    course = [Traffic(watched + HOUR, BUSY, promise.budget * 2)]
+    spent = Scenario("a budget that is used up is told after a while", course)
+    spent.sample = MINUTE
+    spent.alert(watched - HOUR, name, False)
+    spent.alert(spent.length, name, True)
+    return spent
+
+
 def liveness_scenarios(promise: Promise) -> Iterator[Scenario]:
     """Missing data, no traffic, and a source that is down altogether."""
     name = liveness_alert_name(promise)
     table = promise.windows
     healthy = Traffic(10 * MINUTE, BUSY)
     by = healthy.length + table.liveness_for + OVERHEAD
-    missing = Traffic(8 * MINUTE, BUSY, total_missing=True)
+    emptied = table.base.length + (promise.slices.length if promise.slices else timedelta())
+    missing = Traffic(max(8 * MINUTE, emptied + MINUTE), BUSY, total_missing=True)
     gone = Scenario("the total vanishes while its source is up", [healthy, missing])
     gone.silent(healthy.length, promise)
     gone.alert(by, name, True)
-    empty = healthy.length + table.base.length + OVERHEAD
+    empty = healthy.length + emptied + OVERHEAD
     gone.checks.append((empty, f"count({promql.recorded(promql.ratio_name(table.base), promise)}) or {NOTHING}", 0))
     yield gone
-
-    flat = Scenario("traffic stops", [healthy, Traffic(8 * MINUTE, Decimal(0)), Traffic(5 * MINUTE, BUSY)])
-    expected = promise.liveness == "zero"
-    flat.alert(healthy.length + table.liveness_for, name, False)
-    flat.alert(by + table.liveness_window, name, expected)
-    flat.alert(flat.length, name, False)
-    yield flat
 
     if promise.job:
         down = Traffic(8 * MINUTE, BUSY, total_missing=True, counted_missing=True, target_down=True)
         dead = Scenario("the source itself is down, which another alert says", [healthy, down])
         dead.alert(dead.length, name, False)
         yield dead
+
+    if promise.counters is None and not promise.parts:
+        return
+    flat = Scenario("traffic stops", [healthy, Traffic(8 * MINUTE, Decimal(0)), Traffic(5 * MINUTE, BUSY)])
+    expected = promise.liveness == "zero"
+    flat.alert(healthy.length + table.liveness_for, name, False)
+    flat.alert(by + table.liveness_window, name, expected)
+    flat.alert(flat.length, name, False)
+    yield flat

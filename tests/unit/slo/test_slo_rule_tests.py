@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from slo.emit.promtool import emit_rule_tests, rule_tests
-from slo.emit.promtool.series import Traffic, example_labels, selects, series_of
+from slo.emit.promtool.labels import example_labels, selects
+from slo.emit.promtool.series import Traffic, series_of
 from slo.model import RatioIndicator
 from slo.parse.selector import parse_selector
 from tests.unit.slo.example import LATENCY, PROMISE
