@@ -113,6 +113,10 @@ DEADLINE_EXCEEDED = Metric(
 )
 QUEUE_DEPTH = Metric("messaging_queue_depth", "gauge", "Jobs that wait.", (DESTINATION,))
 QUEUE_AGE = Metric("messaging_queue_oldest_age_seconds", "gauge", "Age of the oldest waiting job.", (DESTINATION,))
+# When the two above were read: they keep their last value while the database does not answer.
+QUEUE_READ = Metric(
+    "messaging_queue_read_timestamp_seconds", "gauge", "When a queue was last read, Unix time.", (DESTINATION,)
+)
 PROCESS_DURATION = Metric(
     "messaging_process_duration_seconds",
     "histogram",

@@ -41,6 +41,7 @@ class Instruments:
         self.deadline_exceeded = self._counter(catalog.DEADLINE_EXCEEDED)
         self.queue_depth = self._gauge(catalog.QUEUE_DEPTH)
         self.queue_oldest_age = self._gauge(catalog.QUEUE_AGE)
+        self.queue_read = self._gauge(catalog.QUEUE_READ)
         self.process_duration = self._histogram(catalog.PROCESS_DURATION)
         self.charges_cancelled = self._counter(catalog.CHARGES_CANCELLED)
         self.orders_placed = self._counter(catalog.ORDERS_PLACED)

@@ -73,15 +73,18 @@ async def observe_queue(
     stats: Callable[[], Awaitable[QueueStats]],
     problem: Callable[[Exception], None],
 ) -> None:
-    """Read a queue's depth and oldest age for ever; a failing read is told once a streak and changes no gauge."""
+    """Read a queue's depth and oldest age for ever, and say when; a failing read is told once a streak and changes no
+    gauge, so that whoever scales on them can see how old they are."""
     depth = instruments.queue_depth.labels(name)
     age = instruments.queue_oldest_age.labels(name)
+    read = instruments.queue_read.labels(name)
     failing = False
     while True:
         try:
             seen = await stats()
             depth.set(seen.depth)
             age.set(seen.oldest_age_s)
+            read.set_to_current_time()
             failing = False
         except Exception as error:
             if not failing:

@@ -14,7 +14,7 @@ from service.telemetry import catalog
 
 OBSERVABILITY = Path(__file__).parent.parent.parent / "observability"
 # Of others: rules' own records, Prometheus itself, the collector, the gateway, the client library's process metrics.
-FOREIGN = re.compile(r"slo:.*|up|ALERTS|(?:otelcol|prometheus|caddy|process|traces_span_metrics)_\w+")
+FOREIGN = re.compile(r"(?:slo|scaling):.*|up|ALERTS|(?:otelcol|prometheus|caddy|process|traces_span_metrics)_\w+")
 # A metric is a word with an underscore or colon (or `up`, `ALERTS`) before a selector, a range or the expression's end.
 WORD = re.compile(r"(?<![\w:$])([a-zA-Z_:][\w:]*)(?![\w:(])")
 
