@@ -13,8 +13,9 @@ from slo.emit.alertmanager import emit_alertmanager
 from slo.emit.grafana import emit_dashboard
 from slo.emit.prometheus import emit_rules
 from slo.emit.receivers import notification_templates
+from slo.emit.scaling import emit_scaling
 from slo.model import Promise
-from slo.parse.tree import parse_definitions
+from slo.parse.tree import Definitions, parse_definitions
 
 
 def compile_tree(definitions: Path, *, clock: float = 1.0) -> dict[str, str]:
@@ -23,14 +24,19 @@ def compile_tree(definitions: Path, *, clock: float = 1.0) -> dict[str, str]:
     `clock` divides every window, interval and waiting time; names stay. Raises slo.errors.DefinitionErrors with all
     problems of all files, and ValueError for a clock that the rules could not follow.
     """
-    found = parse_definitions(definitions)
-    return compile_promises(found.promises, targets=found.targets, clock=clock)
+    return compile_definitions(parse_definitions(definitions), clock=clock)
+
+
+def compile_definitions(found: Definitions, *, clock: float = 1.0) -> dict[str, str]:
+    """The same from definitions that are already read."""
+    promises = compile_promises(found.promises, targets=found.targets, clock=clock)
+    return {**promises, **emit_scaling(found.scaling, clock=clock)}
 
 
 def compile_promises(
     promises: Iterable[Promise], *, targets: Iterable[Target] = (), clock: float = 1.0
 ) -> dict[str, str]:
-    """The same from promises that are already read."""
+    """What follows from promises, and whom to tell."""
     scaled = [promise.at_clock(clock) for promise in promises]
     return {
         "prometheus/slo-rules.yaml": emit_rules(scaled),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from slo.compiler import compile_promises
+from slo.compiler import compile_definitions
 from slo.emit.grafana_service import emit_service_dashboard
 from slo.emit.runbooks import emit_runbooks
 from slo.parse.tree import Definitions
@@ -37,10 +37,8 @@ class Generated:
 def plan_files(found: Definitions, out: Path | None, clock: float = 1.0) -> list[Generated]:
     """Every file of these definitions. `out` is None for this repository. Raises ValueError for a runbook that it must
     not overwrite, and OSError."""
-    planned = [
-        _compare(_destination(relative, out), text)
-        for relative, text in compile_promises(found.promises, targets=found.targets, clock=clock).items()
-    ]
+    files = compile_definitions(found, clock=clock)
+    planned = [_compare(_destination(relative, out), text) for relative, text in files.items()]
     if out is None:  # the service's own dashboard belongs to this repository's service, not to others' promises
         planned.append(
             _compare(_destination("grafana/dashboards/service-overview.json", out), emit_service_dashboard())
@@ -67,8 +65,11 @@ def write_files(planned: Iterable[Generated]) -> None:
 def _destination(relative: str, out: Path | None) -> Path:
     if out is not None:
         return out / relative
-    backend, _, rest = relative.partition("/")
-    return REPOSITORY / "observability" / backend / GENERATED / rest
+    owner, _, rest = relative.partition("/")
+    if owner == "deploy":
+        platform, _, rest = rest.partition("/")
+        return REPOSITORY / "deploy" / platform / GENERATED / rest
+    return REPOSITORY / "observability" / owner / GENERATED / rest
 
 
 def _compare(path: Path, text: str) -> Generated:
@@ -81,7 +82,8 @@ def _left_over(planned: set[Path], out: Path | None) -> list[Generated]:
     """Files in our own generated folders that nothing generates any more. Other people's folders are theirs."""
     if out is not None:
         return []
-    found = (REPOSITORY / "observability").glob(f"*/{GENERATED}/**/*")
+    folders = (REPOSITORY / owner for owner in ("observability", "deploy"))
+    found = (path for folder in folders for path in folder.glob(f"*/{GENERATED}/**/*"))
     extra = sorted(path for path in found if path.is_file() and path not in planned)
     return [Generated(path, None, "left over") for path in extra]
 

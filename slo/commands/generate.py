@@ -19,6 +19,7 @@ from slo.commands.console import (
     shown,
 )
 from slo.lint.definitions import lint_promises
+from slo.lint.policies import lint_policies
 from slo.model import FASTEST_CLOCK
 from slo.publish import plan_files, write_files
 
@@ -49,7 +50,7 @@ def generate(
     changed = [generated for generated in planned if generated.state != "unchanged"]
     ok = not (check and changed)
     remedy = "Run `make generate`" if out is None else "Run the same without --check"
-    warnings = lint_promises(found.promises)
+    warnings = [*lint_promises(found.promises), *lint_policies(found.scaling)]
     if as_json:
         files = [{"path": shown(generated.path), "state": generated.state} for generated in planned]
         print_json({"ok": ok, "written": not check, "files": files, "findings": findings(warnings)})
@@ -58,5 +59,6 @@ def generate(
         for generated in changed if check else ():
             typer.echo(f"signalbox: {shown(generated.path)} is {generated.state}. {remedy}.", err=True)
         if not check:
-            typer.echo(f"{len(planned)} files, {len(changed)} of them changed, from {len(found.promises)} SLOs")
+            counted = f"{len(found.promises)} SLOs and {len(found.scaling)} scaling policies"
+            typer.echo(f"{len(planned)} files, {len(changed)} of them changed, from {counted}")
     raise typer.Exit(0 if ok else 1)

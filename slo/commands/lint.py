@@ -25,7 +25,8 @@ from slo.lint.collisions import lint_rules, read_rule_files, read_rules
 from slo.lint.definitions import lint_promises
 from slo.lint.exposition import NoExposition, read_exposition
 from slo.lint.live import FROM_THE_SCRAPE, Target, lint_live
-from slo.parse.tree import parse_tree
+from slo.lint.policies import lint_policies
+from slo.parse.tree import parse_definitions
 
 COMPILED = "the generated rules"
 _WITH_JOB = re.compile(r"(?P<job>[a-zA-Z0-9_.-]+)=(?P<place>.+)", re.DOTALL)
@@ -72,9 +73,11 @@ def lint(
     except (OSError, ValueError) as error:
         fail(f"--rules: {error}", "Name rule files, or folders of them", code=2)
     try:
-        promises = parse_tree(definitions)
+        folder = parse_definitions(definitions)
+        promises = folder.promises
         problems = [
             *lint_promises(promises, kept),
+            *lint_policies(folder.scaling),
             *lint_live(promises, targets),
             *lint_rules(read_rules(emit_rules(promises), COMPILED), others),
         ]

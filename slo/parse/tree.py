@@ -1,4 +1,4 @@
-"""A folder of definitions → promises, and whom to tell.
+"""A folder of definitions → promises, policies, and whom to tell.
 
 Owns which files belong to it, and that every problem of every file is reported at once.
 """
@@ -11,28 +11,34 @@ from datetime import timedelta
 from pathlib import Path
 
 from slo.alerting import Target
+from slo.budget import BudgetPolicy
 from slo.errors import DefinitionErrors, Location, Problem
 from slo.model import Promise, WindowTable
 from slo.parse.catalogue import Catalogue
 from slo.parse.kinds import KINDS
 from slo.parse.nodes import LARGEST_FILE_BYTES, parse_nodes
 from slo.parse.openslo import refuse_shared_names
+from slo.parse.policies import refuse_conflicts
 from slo.parse.service import refuse_rings
 from slo.parse.windows import table_for
+from slo.scaling import ScalingPolicy
 
 
 @dataclass(frozen=True)
 class Definitions:
-    """Everything that a folder says."""
+    """Everything that a folder says, each kind sorted by name."""
 
     promises: tuple[Promise, ...]
     targets: tuple[Target, ...] = ()
+    scaling: tuple[ScalingPolicy, ...] = ()
+    budgets: tuple[BudgetPolicy, ...] = ()
 
 
 def parse_definitions(definitions: Path, table_for: Callable[[timedelta], WindowTable] = table_for) -> Definitions:
     """All that a folder and its sub-folders say. Raises DefinitionErrors."""
     catalogue = parse_catalogue(definitions, table_for)
-    return Definitions(promises_of(catalogue), targets=tuple(catalogue.of("AlertNotificationTarget").values()))
+    kinds = ("AlertNotificationTarget", "ScalingPolicy", "BudgetPolicy")
+    return Definitions(promises_of(catalogue), *(tuple(catalogue.of(kind).values()) for kind in kinds))
 
 
 def parse_tree(definitions: Path, table_for: Callable[[timedelta], WindowTable] = table_for) -> tuple[Promise, ...]:
@@ -72,6 +78,7 @@ def parse_catalogue(definitions: Path, table_for: Callable[[timedelta], WindowTa
     promises = promises_of(catalogue)
     refuse_shared_names(promises, catalogue.problems)
     refuse_rings(catalogue.of("Service"), catalogue.problems)
+    refuse_conflicts(catalogue.of("ScalingPolicy").values(), catalogue.problems)
     if not promises and not catalogue.problems:
         problem = Problem(Location(str(definitions)), "", "no-definitions", "no SLO here", "Add a document of kind SLO")
         catalogue.problems.append(problem)

@@ -1,0 +1,66 @@
+"""deploy/kubernetes/hpa: a plain HorizontalPodAutoscaler (autoscaling/v2), for clusters without KEDA.
+
+Owns its spelling, and the rule by which prometheus-adapter serves the pressure as an external metric. A workload takes
+this or the ScaledObject, never both: KEDA makes an HPA of its own. An external metric that cannot be had forbids the
+HPA to scale in; CPU and memory may still scale out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slo.emit.scaling.behavior import BEHAVIOR
+from slo.emit.scaling.rules import PRESSURE
+from slo.emit.yaml_text import emit_yaml
+from slo.scaling import FRESH_WITHIN, ScalingPolicy
+
+METRIC = PRESSURE.replace(":", "_")  # an external metric is a path segment of an API
+
+
+def emit_hpa(policy: ScalingPolicy) -> str:
+    """The HorizontalPodAutoscaler of a policy."""
+    workload = policy.workload
+    pressure = {
+        "type": "External",
+        "external": {
+            "metric": {"name": METRIC, "selector": {"matchLabels": {"policy": policy.name}}},
+            "target": {"type": "Value", "value": "1"},
+        },
+    }
+    return emit_yaml(
+        {
+            "apiVersion": "autoscaling/v2",
+            "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": policy.name, "namespace": workload.namespace},
+            "spec": {
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": workload.name},
+                "minReplicas": policy.minimum,
+                "maxReplicas": policy.maximum,
+                "metrics": [pressure, *_resource_metrics(policy)],
+                "behavior": BEHAVIOR,
+            },
+        }
+    )
+
+
+def emit_adapter_rules() -> str:
+    """Values for prometheus-adapter: the pressure of every policy, and nothing for one that has grown old."""
+    selected = f"{PRESSURE}{{<<.LabelMatchers>>}}"
+    age = int(FRESH_WITHIN.total_seconds())
+    rule = {
+        "seriesQuery": PRESSURE,
+        "resources": {"namespaced": False},
+        "name": {"as": METRIC},
+        "metricsQuery": f"max by (policy) ({selected} and on (policy) (time() - timestamp({selected}) < {age}))",
+    }
+    return emit_yaml({"rules": {"external": [rule]}})
+
+
+def _resource_metrics(policy: ScalingPolicy) -> list[dict[str, Any]]:
+    found = []
+    for signal in ("cpu", "memory"):
+        driver = policy.driver(signal)  # type: ignore[arg-type]
+        if driver:
+            target = {"type": "Utilization", "averageUtilization": int(driver.scale_out_above * 100)}
+            found.append({"type": "Resource", "resource": {"name": signal, "target": target}})
+    return found

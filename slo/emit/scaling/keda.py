@@ -1,0 +1,75 @@
+"""deploy/kubernetes/keda: a ScaledObject (keda.sh/v1alpha1), which AKS, EKS and GKE take alike.
+
+Owns KEDA's spelling. What matters in it:
+
+- `metricType: Value`. With the default, AverageValue, KEDA would divide the pressure by the replicas.
+- `ignoreNullValues: "false"`. With the default, no answer reads as zero and scales in.
+- `fallback` keeps the replicas there are when Prometheus has failed three polls, and never fewer than the minimum.
+- CPU and memory are triggers of their own too: they come from the kubelet, so that growth does not need Prometheus.
+  The largest wish of all triggers counts, so they cannot undo a hold or the band between in and out.
+- `minReplicaCount` is written, since it would be 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slo.emit.scaling.behavior import BEHAVIOR
+from slo.emit.scaling.rules import fresh_pressure
+from slo.emit.yaml_text import emit_yaml
+from slo.scaling import ScalingPolicy
+
+PROMETHEUS = "http://prometheus.monitoring.svc:9090"  # an overlay patches it where it is another
+POLLING_S = 15
+FAILURES = 3
+
+
+def emit_scaled_object(policy: ScalingPolicy) -> str:
+    """The ScaledObject of a policy."""
+    workload = policy.workload
+    return emit_yaml(
+        {
+            "apiVersion": "keda.sh/v1alpha1",
+            "kind": "ScaledObject",
+            "metadata": {"name": policy.name, "namespace": workload.namespace},
+            "spec": {
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": workload.name},
+                "pollingInterval": POLLING_S,
+                "cooldownPeriod": BEHAVIOR["scaleDown"]["stabilizationWindowSeconds"],
+                "minReplicaCount": policy.minimum,
+                "maxReplicaCount": policy.maximum,
+                "fallback": {
+                    "failureThreshold": FAILURES,
+                    "replicas": policy.minimum,
+                    "behavior": "currentReplicasIfHigher",
+                },
+                "advanced": {"horizontalPodAutoscalerConfig": {"behavior": BEHAVIOR}},
+                "triggers": [pressure_trigger(policy), *_resource_triggers(policy)],
+            },
+        }
+    )
+
+
+def pressure_trigger(policy: ScalingPolicy) -> dict[str, Any]:
+    """The trigger that asks Prometheus for the pressure; its metadata are strings, as KEDA reads them."""
+    return {
+        "type": "prometheus",
+        "name": "pressure",
+        "metricType": "Value",
+        "metadata": {
+            "serverAddress": PROMETHEUS,
+            "query": fresh_pressure(policy),
+            "threshold": "1",
+            "ignoreNullValues": "false",
+        },
+    }
+
+
+def _resource_triggers(policy: ScalingPolicy) -> list[dict[str, Any]]:
+    found = []
+    for signal in ("cpu", "memory"):
+        driver = policy.driver(signal)  # type: ignore[arg-type]
+        if driver:
+            target = str(int(driver.scale_out_above * 100))
+            found.append({"type": signal, "metricType": "Utilization", "metadata": {"value": target}})
+    return found
