@@ -88,8 +88,11 @@ class Verdict:
 def judge(policy: BudgetPolicy, reading: Reading) -> Verdict:
     """One promise. A page decides first, then the lowest level that has been reached."""
     if reading.paging is None or reading.remaining is None or not math.isfinite(reading.remaining):
-        missing = "whether a page fires" if reading.paging is None else "how much budget is left"
-        return Verdict(policy.name, reading, "unknown", f"nobody can tell {missing}")
+        blind, empty = reading.paging is None, reading.remaining is None
+        missing = (
+            "no data" if blind and empty else "nobody can tell whether a page fires" if blind else "no budget data"
+        )
+        return Verdict(policy.name, reading, "unknown", missing)
     found: list[tuple[State, str]] = [("allow", f"{percent(reading.remaining)} of the budget is left")]
     if reading.paging:
         found.append((policy.while_paging, "a page fires"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typer
 
+from slo.commands.gate import gate
 from slo.commands.generate import generate
 from slo.commands.lint import lint
 
@@ -15,3 +16,4 @@ app = typer.Typer(
 )
 app.command()(generate)
 app.command()(lint)
+app.command()(gate)
