@@ -110,5 +110,5 @@ def decide(verdicts: Iterable[Verdict]) -> State:
 
 
 def percent(ratio: float) -> str:
-    """0.254 → `25.4 %`."""
-    return f"{ratio * 100:.3g} %"
+    """0.254 → `25.4 %`, -26.5 → `-2650 %`."""
+    return f"{ratio * 100:.0f} %" if abs(ratio) >= 1 else f"{ratio * 100:.3g} %"
