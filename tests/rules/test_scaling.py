@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from slo.emit.scaling.rules import PRESSURE, emit_scaling_rules, fresh_pressure
+from slo.emit.scaling.rules import FLOOR, PRESSURE, emit_scaling_rules, fresh
 from slo.parse.tree import parse_definitions
 from slo.scaling import ScalingPolicy
 from tests.conftest import ROOT
@@ -146,13 +146,18 @@ def document(scenes: list[Scene], folder: Path, mutate: Callable[[str], str] = s
         labels = f'{{policy="{scene.policy.name}"}}'
         value = [] if scene.pressure is None else [{"labels": labels, "value": round(scene.pressure, 4)}]
         check = {
-            "expr": f"round({fresh_pressure(scene.policy)}, 0.0001)",
+            "expr": f"round({fresh(PRESSURE, scene.policy)}, 0.0001)",
             "eval_time": f"{STEP_S * STEPS}s",
             "exp_samples": value,
         }
         series = list(scene.series())
+        floor = [
+            {"labels": f'{FLOOR}{{policy="{scene.policy.name}"}}', "value": scene.replicas if each["value"] > 1 else 0}
+            for each in value
+        ]
+        checks = [check, {**check, "expr": fresh(FLOOR, scene.policy), "exp_samples": floor}]
         tests.append(
-            {"name": scene.title, "interval": f"{STEP_S}s", "input_series": series, "promql_expr_test": [check]}
+            {"name": scene.title, "interval": f"{STEP_S}s", "input_series": series, "promql_expr_test": checks}
         )
     return {"rule_files": ["scaling.yaml", "slo.yaml"], "evaluation_interval": f"{STEP_S}s", "tests": tests}
 
@@ -196,7 +201,7 @@ def test_a_pressure_that_is_no_longer_evaluated_is_no_pressure(promtool: Promtoo
     checks = []
     for after, there in (("5m", True), ("5m45s", True), ("6m15s", False), ("9m", False)):
         samples = [{"labels": f'{PRESSURE}{{policy="stopped"}}', "value": 0.2}] if there else []
-        checks.append({"expr": fresh_pressure(stopped), "eval_time": after, "exp_samples": samples})
+        checks.append({"expr": fresh(PRESSURE, stopped), "eval_time": after, "exp_samples": samples})
     test = {"tests": [{"interval": "15s", "input_series": series, "promql_expr_test": checks}]}
     assert judge(promtool, tmp_path, test) == ""
 
@@ -215,6 +220,7 @@ MUTANTS = [
     ("the age of a reading is not asked", "the queue was last read two minutes ago",
      r"(read_timestamp_seconds\{[^}]*\} < )60", r"\g<1>600"),
     ("growth is unbounded by age", "a job that waits for an hour", r"clamp_max\((.*), 2\)", r"(\1)"),
+    ("there is no floor under growth", "CPU at 90 %", r"(ratio\{[^}]*\}\)) > 1\)", r"\1 > 9)"),
     ("growth may be ignored as noise", "CPU at 71 %", r", 1\.12\)", ", 1)"),
     ("there is no band", "CPU at 31 %", r"< 0\.3\)", "< 0.7)"),
     ("a hold forbids growth too", "a page fires and there is too much to do",

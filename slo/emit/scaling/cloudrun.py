@@ -16,7 +16,7 @@ from typing import Any
 
 from slo.emit.promql import number
 from slo.emit.scaling.behavior import BEHAVIOR
-from slo.emit.scaling.keda import POLLING_S, pressure_trigger
+from slo.emit.scaling.keda import POLLING_S, pressure_triggers
 from slo.emit.yaml_text import emit_yaml
 from slo.scaling import Driver, ScalingPolicy
 
@@ -67,7 +67,7 @@ def emit_crema(policies: Iterable[ScalingPolicy]) -> str:
             "scaleTargetRef": {"name": target},
             "minReplicaCount": policy.minimum,
             "maxReplicaCount": policy.maximum,
-            "triggers": [pressure_trigger(policy)],
+            "triggers": pressure_triggers(policy),
             "advanced": {"horizontalPodAutoscalerConfig": {"behavior": BEHAVIOR}},
         }
         scaled.append({"spec": spec})

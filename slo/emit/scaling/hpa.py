@@ -10,23 +10,17 @@ from __future__ import annotations
 from typing import Any
 
 from slo.emit.scaling.behavior import BEHAVIOR
-from slo.emit.scaling.rules import PRESSURE
+from slo.emit.scaling.rules import FLOOR, PRESSURE
 from slo.emit.yaml_text import emit_yaml
 from slo.scaling import FRESH_WITHIN, ScalingPolicy
 
-METRIC = PRESSURE.replace(":", "_")  # an external metric is a path segment of an API
+# Recorded series → how the HPA compares it with its target of 1.
+EXTERNAL = {PRESSURE: ("Value", "value"), FLOOR: ("AverageValue", "averageValue")}
 
 
 def emit_hpa(policy: ScalingPolicy) -> str:
     """The HorizontalPodAutoscaler of a policy."""
     workload = policy.workload
-    pressure = {
-        "type": "External",
-        "external": {
-            "metric": {"name": METRIC, "selector": {"matchLabels": {"policy": policy.name}}},
-            "target": {"type": "Value", "value": "1"},
-        },
-    }
     return emit_yaml(
         {
             "apiVersion": "autoscaling/v2",
@@ -36,7 +30,7 @@ def emit_hpa(policy: ScalingPolicy) -> str:
                 "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": workload.name},
                 "minReplicas": policy.minimum,
                 "maxReplicas": policy.maximum,
-                "metrics": [pressure, *_resource_metrics(policy)],
+                "metrics": [*_external_metrics(policy), *_resource_metrics(policy)],
                 "behavior": BEHAVIOR,
             },
         }
@@ -44,16 +38,39 @@ def emit_hpa(policy: ScalingPolicy) -> str:
 
 
 def emit_adapter_rules() -> str:
-    """Values for prometheus-adapter: the pressure of every policy, and nothing for one that has grown old."""
-    selected = f"{PRESSURE}{{<<.LabelMatchers>>}}"
+    """Values for prometheus-adapter: pressure and floor of every policy, and nothing for what has grown old."""
     age = int(FRESH_WITHIN.total_seconds())
-    rule = {
-        "seriesQuery": PRESSURE,
-        "resources": {"namespaced": False},
-        "name": {"as": METRIC},
-        "metricsQuery": f"max by (policy) ({selected} and on (policy) (time() - timestamp({selected}) < {age}))",
-    }
-    return emit_yaml({"rules": {"external": [rule]}})
+    rules = []
+    for series in EXTERNAL:
+        selected = f"{series}{{<<.LabelMatchers>>}}"
+        query = f"max by (policy) ({selected} and on (policy) (time() - timestamp({selected}) < {age}))"
+        rules.append(
+            {
+                "seriesQuery": series,
+                "resources": {"namespaced": False},
+                "name": {"as": _external_name(series)},
+                "metricsQuery": query,
+            }
+        )
+    return emit_yaml({"rules": {"external": rules}})
+
+
+def _external_metrics(policy: ScalingPolicy) -> list[dict[str, Any]]:
+    return [
+        {
+            "type": "External",
+            "external": {
+                "metric": {"name": _external_name(series), "selector": {"matchLabels": {"policy": policy.name}}},
+                "target": {"type": kind, key: "1"},
+            },
+        }
+        for series, (kind, key) in EXTERNAL.items()
+    ]
+
+
+def _external_name(series: str) -> str:
+    """An external metric is a path segment of an API."""
+    return series.replace(":", "_")
 
 
 def _resource_metrics(policy: ScalingPolicy) -> list[dict[str, Any]]:

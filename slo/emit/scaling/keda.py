@@ -2,7 +2,8 @@
 
 Owns KEDA's spelling. What matters in it:
 
-- `metricType: Value`. With the default, AverageValue, KEDA would divide the pressure by the replicas.
+- `metricType: Value` for the pressure: with the default, AverageValue, it would be divided by the replicas. The floor
+  is a number of replicas, which is what AverageValue takes.
 - `ignoreNullValues: "false"`. With the default, no answer reads as zero and scales in.
 - `fallback` keeps the replicas there are when Prometheus has failed three polls, and never fewer than the minimum.
 - CPU and memory are triggers of their own too: they come from the kubelet, so that growth does not need Prometheus.
@@ -15,7 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 from slo.emit.scaling.behavior import BEHAVIOR
-from slo.emit.scaling.rules import fresh_pressure
+from slo.emit.scaling.rules import FLOOR, PRESSURE, fresh
 from slo.emit.yaml_text import emit_yaml
 from slo.scaling import ScalingPolicy
 
@@ -44,25 +45,29 @@ def emit_scaled_object(policy: ScalingPolicy) -> str:
                     "behavior": "currentReplicasIfHigher",
                 },
                 "advanced": {"horizontalPodAutoscalerConfig": {"behavior": BEHAVIOR}},
-                "triggers": [pressure_trigger(policy), *_resource_triggers(policy)],
+                "triggers": [*pressure_triggers(policy), *_resource_triggers(policy)],
             },
         }
     )
 
 
-def pressure_trigger(policy: ScalingPolicy) -> dict[str, Any]:
-    """The trigger that asks Prometheus for the pressure; its metadata are strings, as KEDA reads them."""
-    return {
-        "type": "prometheus",
-        "name": "pressure",
-        "metricType": "Value",
-        "metadata": {
-            "serverAddress": PROMETHEUS,
-            "query": fresh_pressure(policy),
-            "threshold": "1",
-            "ignoreNullValues": "false",
-        },
-    }
+def pressure_triggers(policy: ScalingPolicy) -> list[dict[str, Any]]:
+    """The triggers that ask Prometheus for pressure and floor; their metadata are strings, as KEDA reads them."""
+    wanted = (("pressure", "Value", PRESSURE), ("floor", "AverageValue", FLOOR))
+    return [
+        {
+            "type": "prometheus",
+            "name": name,
+            "metricType": metric_type,
+            "metadata": {
+                "serverAddress": PROMETHEUS,
+                "query": fresh(series, policy),
+                "threshold": "1",
+                "ignoreNullValues": "false",
+            },
+        }
+        for name, metric_type, series in wanted
+    ]
 
 
 def _resource_triggers(policy: ScalingPolicy) -> list[dict[str, Any]]:

@@ -14,6 +14,8 @@ One group a policy, in order, so that one evaluation sees one moment:
      partial     a replica answers, and a signal of it is missing
 5. The pressure: the drivers' largest; at least 1 while anything holds. Without any driver there is none, which every
    target takes for "stay as you are".
+6. The floor: the replicas there are while the pressure is above 1, else none. Kubernetes multiplies the pressure by the
+   pods that are *ready*; when many are not, as when the database is away, that would be fewer than there are.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ UTILISATION = "scaling:utilisation:ratio"
 DRIVER_PRESSURE = "scaling:driver_pressure:ratio"
 HOLD = "scaling:hold:active"
 PRESSURE = "scaling:pressure:ratio"
+FLOOR = "scaling:floor:replicas"
 
 
 def emit_scaling_rules(policies: Iterable[ScalingPolicy]) -> str:
@@ -57,11 +60,11 @@ def recorded(name: str, policy: ScalingPolicy, **labels: str) -> str:
     return f"{name}{{{','.join(f'{key}={quote(value)}' for key, value in matchers.items())}}}"
 
 
-def fresh_pressure(policy: ScalingPolicy) -> str:
-    """What a target asks for: the pressure, or nothing once its evaluation is older than a minute. (Prometheus itself
-    would go on answering with the last value for five.)"""
-    pressure = recorded(PRESSURE, policy)
-    return f"{pressure} and on (policy) (time() - timestamp({pressure}) < {_freshness(policy)})"
+def fresh(name: str, policy: ScalingPolicy) -> str:
+    """What a target asks for: the pressure or the floor, or nothing once its evaluation is older than a minute.
+    (Prometheus itself would go on answering with the last value for five.)"""
+    series = recorded(name, policy)
+    return f"{series} and on (policy) (time() - timestamp({series}) < {_freshness(policy)})"
 
 
 def _freshness(policy: ScalingPolicy) -> str:
@@ -70,11 +73,11 @@ def _freshness(policy: ScalingPolicy) -> str:
 
 def _rules(policy: ScalingPolicy) -> Iterable[Rule]:
     up = f"up{{job={quote(policy.workload.job)}}}"
-    fresh = f"{up} == 1 and time() - timestamp({up}) < {_freshness(policy)}"
+    answers = f"{up} == 1 and time() - timestamp({up}) < {_freshness(policy)}"
     yield _record(policy, KNOWN, f"count({up})")
-    yield _record(policy, FRESH, f"count({fresh}) or 0 * sum({recorded(KNOWN, policy)})")
+    yield _record(policy, FRESH, f"count({answers}) or 0 * sum({recorded(KNOWN, policy)})")
     for driver in policy.drivers:
-        yield _record(policy, SIGNAL, _signal(policy, driver, f"({fresh})"), driver=driver.signal)
+        yield _record(policy, SIGNAL, _signal(policy, driver, f"({answers})"), driver=driver.signal)
         yield _record(policy, UTILISATION, _utilisation(policy, driver), driver=driver.signal)
         yield _record(policy, DRIVER_PRESSURE, _driver_pressure(policy, driver), driver=driver.signal)
     for reason, expression in _holds(policy):
@@ -82,13 +85,15 @@ def _rules(policy: ScalingPolicy) -> Iterable[Rule]:
     pressure = f"max({recorded(DRIVER_PRESSURE, policy)})"
     released = f"(max({recorded(HOLD, policy)}) == 0)"
     yield _record(policy, PRESSURE, f"{pressure} and on () {released}\nor\nclamp_min({pressure}, 1)")
+    asked = f"sum({recorded(PRESSURE, policy)})"
+    yield _record(policy, FLOOR, f"sum({recorded(KNOWN, policy)}) and on () ({asked} > 1)\nor\n0 * {asked}")
 
 
 def _record(policy: ScalingPolicy, name: str, expression: str, **labels: str) -> Rule:
     return {"record": name, "expr": expression, "labels": {"policy": policy.name, **labels}}
 
 
-def _signal(policy: ScalingPolicy, driver: Driver, fresh: str) -> str:
+def _signal(policy: ScalingPolicy, driver: Driver, answers: str) -> str:
     """Its value for every fresh replica, or once for the queue. `>= 0` also drops what is not a number."""
     job = f"job={quote(policy.workload.job)}"
     window = format_duration(policy.rate_window)
@@ -96,7 +101,7 @@ def _signal(policy: ScalingPolicy, driver: Driver, fresh: str) -> str:
         queue = f"{{{job},messaging_destination_name={quote(driver.queue)}}}"
         metric = "messaging_queue_depth" if driver.signal == "queueDepth" else "messaging_queue_oldest_age_seconds"
         read = f"time() - messaging_queue_read_timestamp_seconds{queue} < {_freshness(policy)}"
-        return f"max(\n  {metric}{queue}\n  and on (instance) {fresh}\n  and on (instance) ({read})\n) >= 0"
+        return f"max(\n  {metric}{queue}\n  and on (instance) {answers}\n  and on (instance) ({read})\n) >= 0"
     expressions = {
         "cpu": f"sum by (instance) (rate(process_cpu_seconds_total{{{job}}}[{window}]))",
         "memory": f"sum by (instance) (process_resident_memory_bytes{{{job}}})",
@@ -106,7 +111,7 @@ def _signal(policy: ScalingPolicy, driver: Driver, fresh: str) -> str:
             f"  or\n  0 * sum by (instance) (http_server_active_requests{{{job}}})\n)"
         ),
     }
-    return f"{expressions[driver.signal]} >= 0\nand on (instance) {fresh}"
+    return f"{expressions[driver.signal]} >= 0\nand on (instance) {answers}"
 
 
 def _utilisation(policy: ScalingPolicy, driver: Driver) -> str:

@@ -71,9 +71,9 @@ def test_the_schemas_refuse_what_kubernetes_would() -> None:
 @each_policy
 def test_no_answer_and_no_prometheus_never_scale_in(policy: ScalingPolicy) -> None:
     spec = keda(policy)["spec"]
-    pressure = spec["triggers"][0]
-    assert pressure["metadata"]["ignoreNullValues"] == "false"
-    assert pressure["metricType"] == "Value"
+    pressure, floor = (trigger for trigger in spec["triggers"] if trigger["type"] == "prometheus")
+    assert pressure["metadata"]["ignoreNullValues"] == floor["metadata"]["ignoreNullValues"] == "false"
+    assert (pressure["metricType"], floor["metricType"]) == ("Value", "AverageValue")
     assert spec["fallback"]["behavior"] == "currentReplicasIfHigher"
     assert spec["fallback"]["replicas"] == spec["minReplicaCount"] == policy.minimum >= 1
     assert spec["maxReplicaCount"] == policy.maximum
