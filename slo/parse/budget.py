@@ -13,7 +13,7 @@ from slo.budget import Action, BudgetPolicy, Exemption, Level, State
 from slo.parse.catalogue import Catalogue, Document
 from slo.parse.fields import Fields, parse_number
 from slo.parse.metadata import read_metadata
-from slo.parse.references import promises_named
+from slo.parse.references import choices, promises_named
 
 
 def read_budget_policy(document: Document, catalogue: Catalogue) -> BudgetPolicy | None:
@@ -73,7 +73,7 @@ def _read_exemptions(spec: Fields) -> tuple[Exemption, ...]:
     found: dict[str, Exemption] = {}
     for fields in spec.mappings("exceptions", required=False):
         name, description = fields.name("name"), fields.text("description")
-        overrides = fields.choices("overrides", [state for state in get_args(State) if state != "allow"])
+        overrides = choices(fields, "overrides", [state for state in get_args(State) if state != "allow"])
         fields.done()
         if name in found:
             fields.problem("name", "name-taken", f"the exception {name!r} stands here a second time", "Rename one")

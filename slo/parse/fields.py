@@ -18,6 +18,8 @@ from slo.parse.nodes import Mapping, Node, Scalar, Sequence
 
 LONGEST_TEXT = 4_000  # OpenSLO allows descriptions of 1,050 characters, queries have no limit
 LONGEST_NUMBER = 20
+LONGEST_LIST = 1_000
+LONGEST_WORD = 253
 
 T = TypeVar("T")
 
@@ -147,38 +149,16 @@ class Fields:
             return []
         return [text] if (text := self.text(key, required=False)) else []
 
-    def names_list(self, key: str, *, required: bool = True) -> list[str]:
-        """A list of names, each of them once."""
-        return [text for text in self._listed(key, required) if self._is_name(key, text)]
-
-    def choices(self, key: str, options: Iterable[str]) -> list[str]:
-        """A list of a few words."""
-        options = list(options)
-        found = []
-        for text in self._listed(key, required=True):
-            if text in options:
-                found.append(text)
-            else:
-                remedy = f"Use {_any_of(options)}{_closest(text, options)}"
-                self.problem(key, "field-form", f"{text[:60]!r} is not known here", remedy)
-        return found
-
-    def _is_name(self, key: str, text: str) -> bool:
-        try:
-            _parse_name(text)
-        except ValueError as error:
-            what, _, remedy = str(error).partition("; ")
-            self.problem(key, "field-form", what, remedy.capitalize())
-            return False
-        return True
-
-    def _listed(self, key: str, required: bool) -> list[str]:
+    def listed(self, key: str, *, required: bool = True) -> list[str]:
+        """A list of words, each once; at least one if the field is there."""
         node = self._value(key, required)
         if node is None:
             return []
-        texts = [item.text for item in node.items if isinstance(item, Scalar)] if isinstance(node, Sequence) else []
-        if not isinstance(node, Sequence) or not texts or len(texts) < len(node.items):
-            self.problem(key, "field-form", "expected a list of names", "Write [one, another]")
+        items = node.items if isinstance(node, Sequence) else []
+        texts = [item.text for item in items if isinstance(item, Scalar) and len(item.text) <= LONGEST_WORD]
+        if not texts or len(texts) < len(items) or len(texts) > LONGEST_LIST:
+            what = f"expected a list of names, {LONGEST_LIST} at most"
+            self.problem(key, "field-form", what, "Write [one, another]")
             return []
         if len(set(texts)) < len(texts):
             self.problem(key, "field-form", "names something twice", "Name each of them once")

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from slo.errors import DefinitionErrors
+from slo.parse.kinds import KINDS
 from slo.parse.tree import parse_definitions
 from slo.publish import REPOSITORY
 from tests.unit.slo.test_scaling_policies import BUDGET, PROMISE, REFUSALS, SCALING, broken, parse
@@ -45,16 +46,31 @@ OPENSLO_REFUSALS = [
 ]
 
 
+class Editor(yaml.SafeLoader):
+    """YAML 1.2, as editors read it: a date is a text."""
+
+
+Editor.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 def complaints(text: str) -> list[str]:
     return [
         f"{'.'.join(map(str, error.absolute_path))}: {error.message[:200]}"
-        for document in yaml.safe_load_all(text)
+        for document in yaml.load_all(text, Loader=Editor)
         for error in VALIDATOR.iter_errors(document)
     ]
 
 
 def test_the_schema_is_one() -> None:
     jsonschema.Draft7Validator.check_schema(VALIDATOR.schema)
+
+
+def test_it_knows_the_kinds_that_the_parser_knows() -> None:
+    offered = {branch["then"]["properties"]["kind"]["const"] for branch in VALIDATOR.schema["allOf"]}
+    assert offered == {kind.name for kind in KINDS} == set(VALIDATOR.schema["properties"]["kind"]["enum"])
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

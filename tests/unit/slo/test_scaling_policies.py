@@ -128,6 +128,7 @@ SCALING_REFUSALS = [
     ("    - {signal: queueAge, queue: parcels,", "    - §{signal: queueAge,", "spec.drivers[2].queue", "field-missing"),
     ("capacity: 30s", "capacity: §thirty", "spec.drivers[2].capacity", "field-form"),
     ("[shop-answers]", "§[shop-answer]", "spec.hold.whilePaging", "reference-unknown"),
+    ("[shop-answers]", f"§[{', '.join(f'a{n}' for n in range(1001))}]", "spec.hold.whilePaging", "field-form"),
     ("[shop-answers]", "§[]", "spec.hold.whilePaging", "field-form"),
     ("[shop-answers]", "§shop-answers", "spec.hold.whilePaging", "field-form"),
     ("[shop-answers]", "§[shop-answers, shop-answers]", "spec.hold.whilePaging", "field-form"),
