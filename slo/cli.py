@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import typer
 
+from slo.commands.explain import explain
 from slo.commands.gate import gate
 from slo.commands.generate import generate
 from slo.commands.lint import lint
+from slo.commands.simulate import simulate
 
 app = typer.Typer(
     help="Compile SLOs into rules, routes, dashboards and runbooks, and reason about them.", no_args_is_help=True
@@ -17,3 +19,5 @@ app = typer.Typer(
 app.command()(generate)
 app.command()(lint)
 app.command()(gate)
+app.command()(explain)
+app.command()(simulate)
