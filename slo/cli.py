@@ -11,6 +11,7 @@ from slo.commands.explain import explain
 from slo.commands.gate import gate
 from slo.commands.generate import generate
 from slo.commands.lint import lint
+from slo.commands.plan import plan
 from slo.commands.simulate import simulate
 
 app = typer.Typer(
@@ -19,5 +20,6 @@ app = typer.Typer(
 app.command()(generate)
 app.command()(lint)
 app.command()(gate)
+app.command()(plan)
 app.command()(explain)
 app.command()(simulate)
