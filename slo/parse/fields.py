@@ -164,11 +164,11 @@ class Fields:
             self.problem(key, "field-form", "names something twice", "Name each of them once")
         return list(dict.fromkeys(texts))
 
-    def refuse(self, key: str, what: str, remedy: str) -> bool:
+    def refuse(self, key: str, what: str, remedy: str, code: str = "not-executable") -> bool:
         """File a problem if a field is there that is known but not executed; says whether it is."""
         self._known.add(key)
         if self.has(key):
-            self.problem(key, "not-executable", what, remedy)
+            self.problem(key, code, what, remedy)
         return self.has(key)
 
     def done(self) -> None:
