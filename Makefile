@@ -8,7 +8,7 @@ SIGNALBOX := $(BIN)/python -m stack
 ID ?= downstream-errors
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status test check generate incident lock clean venv bench-telemetry
+.PHONY: help up down status test check generate incident lock clean venv bench-telemetry bench-slo
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,3 +64,6 @@ $(VENV)/bench-packages: requirements.bench.lock | venv
 
 bench-telemetry: $(VENV)/bench-packages ## What telemetry costs: CPU time a request, ours against the stock wiring (needs the stack up)
 	$(BIN)/python -m bench.telemetry
+
+bench-slo: venv ## What evaluating SLO rules costs a Prometheus: ours against Sloth's on the same 30 days (about 10 minutes)
+	nice -n 10 $(BIN)/python -m bench.slo_evaluation
