@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -12,7 +12,7 @@ import pytest
 from slo.emit.alerts import burn_alert_name, liveness_alert_name
 from slo.emit.promtool import RuleTests, Scenario
 from slo.emit.promtool.series import Traffic
-from slo.model import Promise
+from slo.model import Promise, Slices
 from slo.quantities import Step, parse_course, parse_rate, parse_share
 from slo.simulate.outcome import NO_DATA, Episode, Outcome, simulate
 from tests.rules.promtool import PROMISES, Case, Promtool
@@ -21,6 +21,12 @@ HOUR = timedelta(hours=1)
 CHECKOUT, LATENCY = (
     next(p for p in PROMISES if p.name == name) for name in ("checkout-availability", "catalogue-latency")
 )
+
+
+MINUTE = timedelta(minutes=1)
+# A minute with more than 5 % errors is lost as a whole.
+SLICED = replace(CHECKOUT, slices=Slices(MINUTE, Decimal("0.95")), windows=CHECKOUT.windows.for_slices(MINUTE))
+SHARED = replace(CHECKOUT, slices=Slices(MINUTE, None), windows=CHECKOUT.windows.for_slices(MINUTE))
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Profile:
     alerts: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{self.promise.name}: {self.errors} at {self.traffic}"
+        return f"{self.promise.name} by {self.promise.unit}: {self.errors} at {self.traffic}"
 
 
 PROFILES = [
@@ -46,6 +52,8 @@ PROFILES = [
     Profile(CHECKOUT, "0", "10m:10/s,20m:0,10/s", HOUR, HOUR, (NO_DATA,)),
     Profile(CHECKOUT, "1%", "10/s", 5 * HOUR, 7 * HOUR, ("page",)),
     Profile(CHECKOUT, "1h:10%,0", "10/s", 3 * HOUR, 4 * HOUR, ("page", "ticket")),
+    Profile(SLICED, "20m:10%,20m:4%,0", "10/s", HOUR, 2 * HOUR, ("page",)),
+    Profile(SHARED, "30m:30%,0", "10m:10/s,1/s", HOUR, 2 * HOUR, ("page",)),
     Profile(LATENCY, "1h:40%,20m:0,15%", "3/s", 2 * HOUR, 3 * HOUR, ("page",)),
 ]
 
