@@ -104,6 +104,12 @@ def _cut(name: str) -> str:
     return name[:LONGEST_NAME].rstrip("-")
 
 
+def labels_of(fields: Fields) -> dict[str, str]:
+    """The labels of a mapping, each one text."""
+    labels = fields.mapping("labels", required=False)
+    return {key: labels.text(key, required=False) for key in labels.names()} if labels else {}
+
+
 def team_of(labels: dict[str, str], fields: Fields, defaults: Defaults, service: str) -> str:
     """Who owns it: a label that says so, what the command line says, or a note and the service's own name."""
     for key in ("team", "owner", "squad", "pyrra.dev/team"):

@@ -14,6 +14,7 @@ from slo.adopt.document import (
     Adopted,
     Defaults,
     counters,
+    labels_of,
     measured,
     ready_made,
     safe_name,
@@ -40,7 +41,7 @@ def read_pyrra(root: Fields, adopted: Adopted, defaults: Defaults) -> None:
     root.done()
     if metadata is None or spec is None:
         return
-    name, labels = safe_name(metadata.text("name") or "unnamed"), metadata.texts("labels")
+    name, labels = safe_name(metadata.text("name") or "unnamed"), labels_of(metadata)
     service = next((labels[key] for key in SERVICE_LABELS if labels.get(key)), defaults.service)
     if not service:
         metadata.problem("labels", NOT_CARRIED, f"no label names the service, {name} stands in", "Use --service")

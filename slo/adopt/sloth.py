@@ -14,6 +14,7 @@ from slo.adopt.document import (
     Adopted,
     Defaults,
     counters,
+    labels_of,
     ready_made,
     safe_name,
     team_of,
@@ -47,7 +48,7 @@ def read_sloth(root: Fields, adopted: Adopted, defaults: Defaults) -> None:
     if spec is None:
         return
     service = safe_name(spec.text("service") or "unnamed")
-    labels = spec.texts("labels")
+    labels = labels_of(spec)
     plugins = {"slo_plugins": _PLUGIN, "sloPlugins": _PLUGIN}
     unread(spec, plugins)
     for slo in spec.mappings("slos"):
@@ -58,7 +59,7 @@ def read_sloth(root: Fields, adopted: Adopted, defaults: Defaults) -> None:
 def _read_slo(slo: Fields, service: str, labels: dict[str, str], adopted: Adopted, defaults: Defaults) -> None:
     name = safe_name(f"{service}-{slo.text('name') or 'unnamed'}")
     objective = slo.number("objective")
-    own = {**labels, **slo.texts("labels")}
+    own = {**labels, **labels_of(slo)}
     description = slo.text("description", required=False)
     team = team_of(own, slo, defaults, service)
     unread(
