@@ -41,7 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if options.command in _BUILDERS:
         app = _BUILDERS[options.command](settings)
-        serve(app, app.state.health, host=settings.host, port=options.port, drain_s=settings.drain_s)
+        serve(
+            app,
+            app.state.health,
+            host=settings.host,
+            port=options.port,
+            drain_s=settings.drain_s,
+            trusted_proxies=settings.trusted_proxies,
+        )
         return 0
     try:
         if options.command == "jobs":

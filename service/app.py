@@ -27,9 +27,16 @@ from service.data.engines import Databases, Timeouts, build_engine
 from service.data.queue import forget_history, observe_queue
 from service.data.schedule import Scheduler
 from service.deadline import DeadlineMiddleware
+from service.edge.answers import AnswerMiddleware
+from service.edge.body import BodyLimitMiddleware
+from service.edge.gate import Gate
 from service.edge.own_writes import OwnWritesMiddleware
+from service.edge.pagination import Cursors
+from service.edge.ratelimit import Policy, RateLimits
+from service.edge.versioning import Version
 from service.errors import install_error_handlers
 from service.orders import http as orders_http
+from service.orders.keys import SqlOrderKeys
 from service.orders.payments_client import HttpPayments, build_payments_client
 from service.orders.repository import CANCEL_QUEUE, FULFIL_QUEUE, SqlOrderRepository
 from service.orders.workflow import RESERVATION_TTL_S, fulfil_order
@@ -39,15 +46,21 @@ from service.settings import Settings
 from service.telemetry import NullTelemetry, Telemetry
 from service.users import http as users_http
 from service.users.repository import SqlUserRepository
+from service.versions import VERSIONS
 from service.worker import Worker
 
 # FastAPI records telemetry of its own unless told not to; the door does that here, for a tenth of the price.
 _NO_TELEMETRY_OF_ITS_OWN: Any = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
 
 TELEMETRY_FLUSH_S = 3.0
+MAX_BODY_BYTES = 16_384  # an order of twenty lines is under two thousand
 # What is done again and again, as cron expressions whose sixth field are seconds. What was charged for an order that
 # never came to be is given back at most ten seconds later than it must; that is one look at an index.
-SCHEDULE = {"stock.release-expired": "* * * * * */10", "jobs.forget-history": "*/10 * * * * 30"}
+SCHEDULE = {
+    "stock.release-expired": "* * * * * */10",
+    "jobs.forget-history": "*/10 * * * * 30",
+    "orders.forget-keys": "*/10 * * * * 45",
+}
 HISTORY_TO_KEEP = timedelta(days=1)
 
 Close = Callable[[], Awaitable[object]]
@@ -65,14 +78,25 @@ def build_api_app(settings: Settings) -> FastAPI:
     state = health.Health()
     state.register("postgres", databases.ping_primary)
     faults = fault.Faults(fault.API_FAULTS, allowed=settings.faults_allowed, seed=settings.fault_seed)
+    limits = RateLimits(
+        valkey,
+        Policy.parse(settings.rate_limit),
+        {route: Policy.parse(text) for route, text in settings.rate_limits.items()},
+    )
+    gate = Gate(limits, None)
+    cursors = Cursors("products", settings.cursor_keys.split(","))
+    users = SqlUserRepository(databases)
     products = SqlProductRepository(
         databases, Cache(valkey, "products", Product, ttl_s=PRODUCT_TTL_S, absent_ttl_s=ABSENT_TTL_S)
     )
-    routers = [
-        users_http.build_router(SqlUserRepository(databases)),
-        catalog_http.build_router(products),
-        orders_http.build_router(SqlOrderRepository(databases), HttpPayments(payments)),
-    ]
+    orders, order_keys, taker = SqlOrderRepository(databases), SqlOrderKeys(databases), HttpPayments(payments)
+    routers: list[APIRouter] = []
+    for version in VERSIONS:
+        routers += [
+            users_http.build_router(users, version, gate),
+            catalog_http.build_router(products, cursors, version, gate),
+            orders_http.build_router(orders, order_keys, taker, version, gate),
+        ]
     return _assemble(
         "signalbox api",
         settings,
@@ -81,6 +105,7 @@ def build_api_app(settings: Settings) -> FastAPI:
         faults,
         routers=routers,
         disturb=faults.disturb_response,
+        versions=VERSIONS,
         opening=[databases.start],
         position=databases.position,
         closing=[payments.aclose, valkey.aclose, databases.dispose],
@@ -129,7 +154,10 @@ def build_worker_app(settings: Settings) -> FastAPI:
     async def forget(payload: str, headers: Mapping[str, str]) -> None:
         await forget_history(databases, HISTORY_TO_KEEP)
 
-    scheduled = dict(zip(SCHEDULE, (release_expired, forget), strict=True))
+    async def forget_keys(payload: str, headers: Mapping[str, str]) -> None:
+        await SqlOrderKeys(databases).forget()
+
+    scheduled = dict(zip(SCHEDULE, (release_expired, forget, forget_keys), strict=True))
     jobs = {FULFIL_QUEUE: fulfil, CANCEL_QUEUE: cancel_charge, **scheduled}
     name = f"signalbox/{settings.instance_id}"
     worker = Worker(
@@ -198,11 +226,12 @@ def _assemble(
     opening: Sequence[Callable[[], None]] = (),
     closing: Sequence[Close],
     position: Callable[[], Awaitable[int]] | None = None,
+    versions: Sequence[Version] = (),
 ) -> FastAPI:
     """What every process has in common.
 
     ``disturb`` is asked before each public route, where faults are allowed. ``position`` is where the database's log
-    ends: callers of a process that has one read their own writes.
+    ends: callers of a process that has one read their own writes. ``versions``: of an API that has some.
     """
 
     @asynccontextmanager
@@ -237,5 +266,8 @@ def _assemble(
     if position is not None:
         app.add_middleware(OwnWritesMiddleware, position=position)
     app.add_middleware(DeadlineMiddleware, budget_s=settings.request_timeout_s)
+    app.add_middleware(BodyLimitMiddleware, most_bytes=MAX_BODY_BYTES)
+    if versions:
+        app.add_middleware(AnswerMiddleware, by_prefix={version.name: version.headers() for version in versions})
     tel.instrument_app(app)
     return app

@@ -32,6 +32,7 @@ class ServiceError(Exception):
 
     status: ClassVar[HTTPStatus]
     kind: ClassVar[str]
+    headers: Mapping[str, str] = {}
 
 
 class NotFound(ServiceError):
@@ -74,6 +75,18 @@ class Unavailable(ServiceError):
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     kind = "unavailable"
+    headers: Mapping[str, str] = {"Retry-After": "1"}
+
+
+# What any route may answer: it is malformed, too large, too often, or ours to mend.
+_ANYWHERE: Mapping[HTTPStatus, Sequence[str]] = {
+    HTTPStatus.BAD_REQUEST: ["bad-request"],
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ["request-entity-too-large"],
+    HTTPStatus.UNPROCESSABLE_ENTITY: ["validation"],
+    HTTPStatus.TOO_MANY_REQUESTS: ["too-many-requests"],
+    HTTPStatus.INTERNAL_SERVER_ERROR: ["internal"],
+    HTTPStatus.SERVICE_UNAVAILABLE: ["unavailable"],
+}
 
 
 class FieldError(BaseModel):
@@ -109,8 +122,8 @@ class Problem(BaseModel):
 
 
 def problem_responses(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI entries for the problems that a route can answer with; validation (422) is always one of them."""
-    kinds: dict[int, list[str]] = {HTTPStatus.UNPROCESSABLE_ENTITY: ["validation"]}
+    """OpenAPI entries for the problems that a route can answer with, those of every route among them."""
+    kinds: dict[int, list[str]] = {int(status): list(names) for status, names in _ANYWHERE.items()}
     for error in errors:
         kinds.setdefault(error.status, []).append(error.kind)
     return {
@@ -181,8 +194,7 @@ def _location(path: Sequence[object]) -> str:
 
 async def _on_service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
-    headers = {"Retry-After": "1"} if isinstance(error, Unavailable) else None
-    return problem_response(request, error.status, error.kind, str(error), headers=headers)
+    return problem_response(request, error.status, error.kind, str(error), headers=error.headers)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:

@@ -54,8 +54,8 @@ class DrainingServer(uvicorn.Server):
         asyncio.get_running_loop().call_later(self._drain_s, setattr, self, "should_exit", True)
 
 
-def serve(app: FastAPI, health: Health, *, host: str, port: int, drain_s: float) -> None:
-    """Serve ``app`` until the process is told to leave."""
+def serve(app: FastAPI, health: Health, *, host: str, port: int, drain_s: float, trusted_proxies: str) -> None:
+    """Serve ``app`` until the process is told to leave. ``trusted_proxies``: who may say on whose behalf it calls."""
     config = uvicorn.Config(
         app,
         host=host,
@@ -67,6 +67,7 @@ def serve(app: FastAPI, health: Health, *, host: str, port: int, drain_s: float)
         access_log=False,  # the door writes one line a request, and knows more
         log_config=None,
         server_header=False,
+        forwarded_allow_ips=trusted_proxies,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=FINISH_TIMEOUT_S,
     )

@@ -12,6 +12,11 @@ from typing import Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.edge.ratelimit import Policy
+
+# Known to everybody who reads this, so only good where cursors protect nothing.
+DEVELOPMENT_CURSOR_KEY = "development-cursor-key"
+
 ServiceName = Literal["api", "worker", "payments"]
 Environment = Literal["development", "stage", "production"]
 
@@ -53,6 +58,14 @@ class Settings(BaseSettings):
     request_timeout_s: float = Field(default=8.0, gt=0, le=60)
     drain_s: float = Field(default=2.0, ge=0, le=300)
 
+    # Comma separated: the first signs, each is accepted.
+    cursor_keys: str = Field(default=DEVELOPMENT_CURSOR_KEY, repr=False, min_length=16)
+    # REQUESTS/SECONDS for one client and one route; the second by route, e.g. {"POST /v1/orders": "60/60"}.
+    rate_limit: str = "600000/60"
+    rate_limits: dict[str, str] = {}
+    # Whose word on a caller's address is taken: loopback and private networks, where the gateway stands.
+    trusted_proxies: str = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"
+
     faults: Literal["on", "off"] = "on"
     fault_seed: int = 0
 
@@ -62,6 +75,19 @@ class Settings(BaseSettings):
         if url and not url.startswith("postgresql+asyncpg://"):
             raise ValueError("must start with postgresql+asyncpg://")
         return url
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _is_policy(cls, text: str) -> str:
+        Policy.parse(text)
+        return text
+
+    @field_validator("rate_limits")
+    @classmethod
+    def _are_policies(cls, texts: dict[str, str]) -> dict[str, str]:
+        for text in texts.values():
+            Policy.parse(text)
+        return texts
 
     @property
     def instance_id(self) -> str:

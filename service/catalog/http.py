@@ -10,27 +10,36 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.catalog import workflow
 from service.catalog.model import CURRENCY, Product, ProductNotFound
 from service.catalog.workflow import ProductRepository
-from service.edge.pagination import DEFAULT_LIMIT, MAX_ID, MAX_LIMIT, InvalidCursor, Page
+from service.edge.gate import Gate
+from service.edge.pagination import DEFAULT_LIMIT, MAX_ID, MAX_LIMIT, Cursors, InvalidCursor, Page
+from service.edge.versioning import Version
 from service.errors import problem_responses
 
-_PRODUCT: dict[str, Any] = {
+PRODUCT_EXAMPLE: dict[str, Any] = {
     "id": 42,
     "name": "Sturdy Walnut Desk",
-    "price_cents": 24_900,
-    "currency": CURRENCY,
+    "price": {"cents": 24_900, "currency": CURRENCY},
     "stock": 998_120,
 }
+
+
+class MoneyOut(BaseModel):
+    """An amount of money in hundredths of its currency."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    cents: int
+    currency: str
 
 
 class ProductOut(BaseModel):
     """A product as callers see it."""
 
-    model_config = ConfigDict(from_attributes=True, json_schema_extra={"example": _PRODUCT})
+    model_config = ConfigDict(from_attributes=True, json_schema_extra={"example": PRODUCT_EXAMPLE})
 
     id: int
     name: str
-    price_cents: int
-    currency: str = CURRENCY
+    price: MoneyOut
     stock: int
 
 
@@ -38,7 +47,10 @@ class ProductPage(BaseModel):
     """Some products by id; ``next_cursor`` is null on the last page."""
 
     model_config = ConfigDict(
-        from_attributes=True, json_schema_extra={"example": {"items": [_PRODUCT], "next_cursor": "AQAAAAAAAAAq"}}
+        from_attributes=True,
+        json_schema_extra={
+            "example": {"items": [PRODUCT_EXAMPLE], "next_cursor": "AgAAAAAAAAAqW3P5PBYcZcnG5hXzdXx7gA"}
+        },
     )
 
     items: list[ProductOut]
@@ -54,16 +66,18 @@ class ProductQuery(BaseModel):
     cursor: str | None = Field(default=None, max_length=100, description="`next_cursor` of the page before")
 
 
-def build_router(products: ProductRepository) -> APIRouter:
-    """Routes under ``/v1/products``."""
-    router = APIRouter(prefix="/v1/products", tags=["catalogue"])
+def build_router(products: ProductRepository, cursors: Cursors, version: Version, gate: Gate) -> APIRouter:
+    """Routes under ``/products``. Anybody may read the catalogue."""
+    router = APIRouter(
+        prefix=f"{version.prefix}/products", tags=["catalogue"], deprecated=version.ends, dependencies=[gate.open()]
+    )
 
-    @router.get("", response_model=ProductPage, responses=problem_responses(InvalidCursor))
+    @router.get("", response_model=version.form(ProductPage), responses=problem_responses(InvalidCursor))
     async def list_products(page: Annotated[ProductQuery, Query()]) -> Page[Product]:
         """Products by id, page by page."""
-        return await workflow.list_products(products, page.limit, page.cursor)
+        return await workflow.list_products(products, cursors, page.limit, page.cursor)
 
-    @router.get("/{product_id}", response_model=ProductOut, responses=problem_responses(ProductNotFound))
+    @router.get("/{product_id}", response_model=version.form(ProductOut), responses=problem_responses(ProductNotFound))
     async def get_product(product_id: Annotated[int, Path(ge=1, le=MAX_ID)]) -> Product:
         """One product."""
         return await workflow.get_product(products, product_id)

@@ -10,6 +10,14 @@ CURRENCY = "EUR"  # the one currency of the catalogue and of every order
 
 
 @dataclass(frozen=True, slots=True)
+class Money:
+    """An amount in hundredths of a currency (ISO 4217)."""
+
+    cents: int
+    currency: str = CURRENCY
+
+
+@dataclass(frozen=True, slots=True)
 class Product:
     """Something that can be ordered. ``stock``: pieces left, as of when it was read."""
 
@@ -17,6 +25,11 @@ class Product:
     name: str
     price_cents: int
     stock: int
+
+    @property
+    def price(self) -> Money:
+        """What one piece costs."""
+        return Money(self.price_cents)
 
 
 class ProductNotFound(NotFound):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from service.catalog.model import Product, ProductNotFound
-from service.edge.pagination import Page, build_page, decode_cursor
+from service.edge.pagination import Cursors, Page
 
 
 class ProductRepository(Protocol):
@@ -32,8 +32,8 @@ async def get_product(products: ProductRepository, product_id: int) -> Product:
     return product
 
 
-async def list_products(products: ProductRepository, limit: int, cursor: str | None) -> Page[Product]:
+async def list_products(products: ProductRepository, cursors: Cursors, limit: int, cursor: str | None) -> Page[Product]:
     """``limit`` products from where ``cursor`` left off. Raises ``InvalidCursor``."""
-    after = decode_cursor(cursor) if cursor is not None else 0
+    after = cursors.decode(cursor) if cursor is not None else 0
     rows = await products.list_after(after, limit + 1)
-    return build_page(rows, limit, lambda product: product.id)
+    return cursors.page(rows, limit, lambda product: product.id)

@@ -78,7 +78,9 @@ async def seed(database_url: str) -> bool:
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _ADVISORY_LOCK)
             if await connection.fetchval("SELECT EXISTS (SELECT FROM products)"):
                 return False
-            await connection.copy_records_to_table("users", records=_rows(user_row, USERS))
+            await connection.copy_records_to_table(
+                "users", records=_rows(user_row, USERS), columns=("id", "name", "email")
+            )
             await connection.copy_records_to_table("products", records=_rows(product_row, PRODUCTS))
             await connection.execute("ANALYZE users, products")
     finally:

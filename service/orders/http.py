@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from hashlib import sha256
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Header, Response
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from service.catalog.http import MoneyOut
+from service.edge.caller import Caller
+from service.edge.gate import Gate, MissingScope, Unauthenticated
 from service.edge.pagination import MAX_ID
+from service.edge.versioning import Version
 from service.errors import problem_responses
 from service.orders import workflow
 from service.orders.model import (
+    IdempotencyKey,
+    KeyInUse,
+    KeyReused,
     Line,
+    NotYours,
     Order,
     OrderNotFound,
     OrderStatus,
@@ -23,11 +32,29 @@ from service.orders.model import (
     UnknownProduct,
     UnknownUser,
 )
-from service.orders.workflow import OrderRepository, Payments
+from service.orders.workflow import OrderKeys, OrderRepository, Payments
 
 MAX_LINES = 20
 MAX_QUANTITY = 100
 
+ORDER_EXAMPLE: dict[str, Any] = {
+    "id": "0b8f7f0e-5a0c-4d5f-9a5e-2f6f3f0d7c11",
+    "user_id": 7,
+    "status": "placed",
+    "items": [{"product_id": 42, "quantity": 1, "unit_price": {"cents": 24_900, "currency": "EUR"}}],
+    "total": {"cents": 24_900, "currency": "EUR"},
+    "created_at": "2026-01-31T12:00:00Z",
+    "fulfilled_at": None,
+}
+
+IdempotencyKeyHeader = Annotated[
+    str | None,
+    Header(
+        pattern="^[!-~]{1,255}$",
+        description="A name of the client's for this order. Repeating the request with it orders nothing more.",
+        examples=["8e03978e-40d5-43dd-bc93-6894a57f9324"],
+    ),
+]
 Id = Annotated[int, Field(strict=True, ge=1, le=MAX_ID)]
 
 
@@ -66,7 +93,7 @@ class ItemOut(BaseModel):
 
     product_id: int
     quantity: int
-    unit_price_cents: int
+    unit_price: MoneyOut
 
 
 class OrderOut(BaseModel):
@@ -74,46 +101,57 @@ class OrderOut(BaseModel):
 
     model_config = ConfigDict(
         from_attributes=True,
-        json_schema_extra={
-            "example": {
-                "id": "0b8f7f0e-5a0c-4d5f-9a5e-2f6f3f0d7c11",
-                "user_id": 7,
-                "status": "placed",
-                "items": [{"product_id": 42, "quantity": 1, "unit_price_cents": 24_900}],
-                "total_cents": 24_900,
-                "currency": "EUR",
-                "created_at": "2026-01-31T12:00:00Z",
-                "fulfilled_at": None,
-            }
-        },
+        json_schema_extra={"example": ORDER_EXAMPLE},
     )
 
     id: UUID
     user_id: int
     status: OrderStatus
     items: list[ItemOut]
-    total_cents: int
-    currency: str
+    total: MoneyOut
     created_at: datetime
     fulfilled_at: datetime | None
 
 
-def build_router(orders: OrderRepository, payments: Payments) -> APIRouter:
-    """Routes under ``/v1/orders``."""
-    router = APIRouter(prefix="/v1/orders", tags=["orders"])
-    refusals = problem_responses(UnknownUser, UnknownProduct, OutOfStock, PaymentRefused, PaymentUnavailable)
+def build_router(
+    orders: OrderRepository, keys: OrderKeys, payments: Payments, version: Version, gate: Gate
+) -> APIRouter:
+    """Routes under ``/orders``. A user orders and reads for himself, a service for anybody."""
+    router = APIRouter(prefix=f"{version.prefix}/orders", tags=["orders"], deprecated=version.ends)
+    refusals = (Unauthenticated, MissingScope)
+    order_form = version.form(OrderOut)
 
-    @router.post("", response_model=OrderOut, status_code=201, responses=refusals)
-    async def place_order(body: OrderIn, response: Response) -> Order:
+    @router.post(
+        "",
+        response_model=order_form,
+        status_code=201,
+        responses=problem_responses(
+            *refusals,
+            *(NotYours, KeyInUse, KeyReused),
+            *(UnknownUser, UnknownProduct, OutOfStock, PaymentRefused, PaymentUnavailable),
+        ),
+    )
+    async def place_order(
+        body: OrderIn,
+        response: Response,
+        idempotency_key: IdempotencyKeyHeader = None,
+        caller: Caller = gate.needs("orders:write"),
+    ) -> Order:
         """Order and pay. What is answered with 201 is paid for, and will be fulfilled."""
+        workflow.check_buyer(caller, body.user_id)
         lines = [Line(item.product_id, item.quantity) for item in body.items]
-        order = await workflow.place_order(orders, payments, body.user_id, lines)
-        response.headers["Location"] = f"/v1/orders/{order.id}"
+        if idempotency_key is None:
+            order = await workflow.place_order(orders, payments, body.user_id, lines)
+        else:
+            key = IdempotencyKey(caller.subject, idempotency_key, sha256(body.model_dump_json().encode()).digest())
+            order, again = await workflow.place_order_once(orders, payments, keys, key, body.user_id, lines)
+            response.headers["Idempotency-Replayed"] = "true" if again else "false"
+        response.headers["Location"] = f"{version.prefix}/orders/{order.id}"
         return order
 
-    @router.get("/{order_id}", response_model=OrderOut, responses=problem_responses(OrderNotFound))
-    async def get_order(order_id: UUID) -> Order:
+    @router.get("/{order_id}", response_model=order_form, responses=problem_responses(*refusals, OrderNotFound))
+    async def get_order(order_id: UUID, caller: Caller = gate.needs("orders:read")) -> Order:
         """One order."""
-        return await workflow.get_order(orders, order_id)
+        return await workflow.get_order(orders, order_id, caller)
 
     return router

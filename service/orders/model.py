@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from service.errors import Conflict, NotFound, Refused, Unavailable, Unprocessable
+from service.catalog.model import Money
+from service.errors import Conflict, Forbidden, NotFound, Refused, Unavailable, Unprocessable
 
 
 class OrderStatus(StrEnum):
@@ -34,6 +35,11 @@ class Item:
     quantity: int
     unit_price_cents: int
 
+    @property
+    def unit_price(self) -> Money:
+        """What one piece cost."""
+        return Money(self.unit_price_cents)
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -47,6 +53,32 @@ class Order:
     currency: str
     created_at: datetime
     fulfilled_at: datetime | None = None
+
+    @property
+    def total(self) -> Money:
+        """What all of it cost."""
+        return Money(self.total_cents, self.currency)
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """What a client calls one request by; repeating it does nothing more. ``fingerprint``: of what was asked."""
+
+    client: str
+    value: str
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One attempt's hold on a key: the id of its order, and of the attempt's before it that came to nothing.
+
+    ``placed``: the order is there already.
+    """
+
+    order_id: UUID
+    previous: UUID | None = None
+    placed: bool = False
 
 
 def total_cents(items: Sequence[Item]) -> int:
@@ -94,3 +126,22 @@ class ReservationExpired(Unavailable):
     """The payment took so long that the stock was given back meanwhile. Nothing was ordered."""
 
     kind = "reservation-expired"
+
+
+class KeyInUse(Conflict):
+    """Another request with the same idempotency key is under way."""
+
+    kind = "idempotency-key-in-use"
+    headers: Mapping[str, str] = {"Retry-After": "1"}
+
+
+class KeyReused(Unprocessable):
+    """The idempotency key came with another request before."""
+
+    kind = "idempotency-key-reused"
+
+
+class NotYours(Forbidden):
+    """The caller orders for somebody for whom he may not."""
+
+    kind = "not-yours"

@@ -15,7 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.data.engines import Databases
 from service.data.queue import enqueue
 from service.faults import scope_headers
+from service.orders.keys import settle
 from service.orders.model import (
+    Claim,
     Item,
     Line,
     Order,
@@ -145,14 +147,21 @@ class SqlOrderRepository:
         async with self._databases.transaction() as connection:
             return await _release(connection, _RELEASE_EXPIRED.bindparams(older_than_s=older_than_s), charged=True)
 
-    async def place(self, order_id: UUID, user_id: int, items: Sequence[Item], currency: str) -> Order:
-        """Turn a reservation into an order and the job that fulfils it. Raises ``ReservationExpired``."""
+    async def place(
+        self, order_id: UUID, user_id: int, items: Sequence[Item], currency: str, claim: Claim | None = None
+    ) -> Order:
+        """Turn a reservation into an order and the job that fulfils it, and settle the claim with it.
+
+        Raises ``ReservationExpired`` or ``KeyInUse``, and has changed nothing then.
+        """
         total = total_cents(items)
         order = {"order_id": order_id, "user_id": user_id, "total_cents": total, "currency": currency}
         async with self._databases.transaction() as connection:
             created_at = (await connection.execute(_PLACE, {**order, **_columns(items)})).scalar_one_or_none()
             if created_at is None:
                 raise ReservationExpired("the payment took too long")
+            if claim is not None:
+                await settle(connection, claim)
             await enqueue(
                 connection,
                 FULFIL_QUEUE,

@@ -19,13 +19,26 @@ that are ``RESERVATION_TTL_S`` old. A charge that arrives even later finds its o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 from uuid import UUID, uuid4
 
 from service import telemetry
 from service.catalog.model import CURRENCY
+from service.edge.caller import Caller
 from service.errors import ServiceError
-from service.orders.model import Item, Line, Order, OrderNotFound, PaymentRefused, total_cents
+from service.orders.model import (
+    Claim,
+    IdempotencyKey,
+    Item,
+    Line,
+    NotYours,
+    Order,
+    OrderNotFound,
+    OrderStatus,
+    PaymentRefused,
+    total_cents,
+)
 
 # Well above the longest that payments is waited for, so that only orders nobody is working on are given up.
 RESERVATION_TTL_S = 60.0
@@ -49,8 +62,13 @@ class OrderRepository(Protocol):
         """Release every reservation older than this, as perhaps charged; how many there were."""
         ...
 
-    async def place(self, order_id: UUID, user_id: int, items: Sequence[Item], currency: str) -> Order:
-        """Turn a reservation into an order and the job that fulfils it. Raises ``ReservationExpired``."""
+    async def place(
+        self, order_id: UUID, user_id: int, items: Sequence[Item], currency: str, claim: Claim | None = None
+    ) -> Order:
+        """Turn a reservation into an order and the job that fulfils it, and settle the claim with it.
+
+        Raises ``ReservationExpired`` or ``KeyInUse``, and has changed nothing then.
+        """
         ...
 
     async def find(self, order_id: UUID) -> Order | None:
@@ -59,6 +77,18 @@ class OrderRepository(Protocol):
 
     async def fulfil(self, order_id: UUID) -> float | None:
         """Mark the order as fulfilled: seconds since it was placed, or None when it was fulfilled before."""
+        ...
+
+
+class OrderKeys(Protocol):
+    """Where idempotency keys are kept."""
+
+    async def claim(self, key: IdempotencyKey) -> Claim:
+        """Take ``key`` for one attempt, or find that its order is placed. Raises ``KeyReused``, ``KeyInUse``."""
+        ...
+
+    async def abandon(self, claim: Claim) -> None:
+        """Let the next attempt have the claim at once."""
         ...
 
 
@@ -74,9 +104,43 @@ class Payments(Protocol):
         ...
 
 
-async def place_order(orders: OrderRepository, payments: Payments, user_id: int, lines: Sequence[Line]) -> Order:
+def check_buyer(caller: Caller, user_id: int) -> None:
+    """Raise ``NotYours`` unless the caller may order for this user."""
+    if not caller.may_act_for(user_id):
+        raise NotYours("the order is for another user than the one who is signed in")
+
+
+async def place_order_once(
+    orders: OrderRepository,
+    payments: Payments,
+    keys: OrderKeys,
+    key: IdempotencyKey,
+    user_id: int,
+    lines: Sequence[Line],
+) -> tuple[Order, bool]:
+    """As ``place_order``, but once a key: the order as it was placed, and whether that was by an earlier request.
+
+    Only an order settles a key. What was refused may be asked again with the same key. Raises ``KeyReused``,
+    ``KeyInUse``, and what the steps raise.
+    """
+    claim = await keys.claim(key)
+    if claim.placed:
+        placed = await get_order(orders, claim.order_id)
+        return replace(placed, status=OrderStatus.PLACED, fulfilled_at=None), True
+    if claim.previous is not None:  # whoever tried before may have died with the stock in hand, or the money
+        await orders.release(claim.previous, charged=True)
+    try:
+        return await place_order(orders, payments, user_id, lines, claim), False
+    except ServiceError:
+        await keys.abandon(claim)
+        raise
+
+
+async def place_order(
+    orders: OrderRepository, payments: Payments, user_id: int, lines: Sequence[Line], claim: Claim | None = None
+) -> Order:
     """Order ``lines`` for a user and pay for them. Raises what the three steps raise; nothing is ordered then."""
-    order_id = uuid4()
+    order_id = claim.order_id if claim else uuid4()
     with telemetry.span("orders.reserve_stock", attributes={"order.id": str(order_id), "order.lines": len(lines)}):
         items = await orders.reserve(order_id, user_id, lines)
     try:
@@ -86,15 +150,18 @@ async def place_order(orders: OrderRepository, payments: Payments, user_id: int,
         await orders.release(order_id, charged=not isinstance(error, PaymentRefused))
         raise
     with telemetry.span("orders.place"):
-        order = await orders.place(order_id, user_id, items, CURRENCY)
+        order = await orders.place(order_id, user_id, items, CURRENCY, claim)
     telemetry.metrics.orders_placed.inc()
     return order
 
 
-async def get_order(orders: OrderRepository, order_id: UUID) -> Order:
-    """The order with this id. Raises ``OrderNotFound``."""
+async def get_order(orders: OrderRepository, order_id: UUID, caller: Caller | None = None) -> Order:
+    """The order with this id; ``caller`` None: on the service's own behalf.
+
+    Raises ``OrderNotFound``, also when the order is another's: whether it exists is not the caller's business.
+    """
     order = await orders.find(order_id)
-    if order is None:
+    if order is None or not (caller is None or caller.may_act_for(order.user_id)):
         raise OrderNotFound(f"there is no order {order_id}")
     return order
 

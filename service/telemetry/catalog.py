@@ -113,6 +113,12 @@ RETRIES = Metric("retries", "counter", "Second tries: taken, or refused for want
 DEADLINE_EXCEEDED = Metric(
     "deadline_exceeded", "counter", "Requests, jobs and calls given up for want of time.", ("what",)
 )
+RATE_LIMIT_REQUESTS = Metric(
+    "rate_limit_requests",
+    "counter",
+    "Requests counted against a rate limit, by where the count was kept (shared, local) and the result.",
+    ("where", "result"),
+)
 QUEUE_DEPTH = Metric("messaging_queue_depth", "gauge", "Jobs that wait.", (DESTINATION,))
 QUEUE_AGE = Metric("messaging_queue_oldest_age_seconds", "gauge", "Age of the oldest waiting job.", (DESTINATION,))
 # When the two above were read: they keep their last value while the database does not answer.

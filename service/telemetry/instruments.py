@@ -39,6 +39,7 @@ class Instruments:
         self.circuit_refused = self._counter(catalog.CIRCUIT_REFUSED)
         self.retries = self._counter(catalog.RETRIES)
         self.deadline_exceeded = self._counter(catalog.DEADLINE_EXCEEDED)
+        self.rate_limit_requests = self._counter(catalog.RATE_LIMIT_REQUESTS)
         self.queue_depth = self._gauge(catalog.QUEUE_DEPTH)
         self.queue_oldest_age = self._gauge(catalog.QUEUE_AGE)
         self.queue_read = self._gauge(catalog.QUEUE_READ)

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import re
+from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Path
-from pydantic import BaseModel, ConfigDict
+from fastapi import APIRouter, Header, Path, Response
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from service.edge.caller import Caller
+from service.edge.gate import Gate, MissingScope, Unauthenticated
 from service.edge.pagination import MAX_ID
-from service.errors import problem_responses
+from service.edge.versioning import Version
+from service.errors import ServiceError, problem_responses
 from service.users import workflow
-from service.users.model import User, UserNotFound
+from service.users.model import EmailTaken, User, UserChanged, UserNotFound
 from service.users.workflow import UserRepository
+
+# No control characters, NUL among them, which PostgreSQL cannot store.
+_NAME = r"^[^\x00-\x1f\x7f]+$"
+_EMAIL = r"^[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+$"
+_TAG = re.compile(r'"(\d{1,18})"')
+
+UserId = Annotated[int, Path(ge=1, le=MAX_ID)]
+
+
+class PreconditionRequired(ServiceError):
+    """A change has to name the state that it is meant for (RFC 6585)."""
+
+    status = HTTPStatus.PRECONDITION_REQUIRED
+    kind = "precondition-required"
 
 
 class UserOut(BaseModel):
@@ -27,13 +46,57 @@ class UserOut(BaseModel):
     email: str
 
 
-def build_router(users: UserRepository) -> APIRouter:
-    """Routes under ``/v1/users``."""
-    router = APIRouter(prefix="/v1/users", tags=["users"])
+class UserPatch(BaseModel):
+    """What to change; what is left out stays."""
 
-    @router.get("/{user_id}", response_model=UserOut, responses=problem_responses(UserNotFound))
-    async def get_user(user_id: Annotated[int, Path(ge=1, le=MAX_ID)]) -> User:
-        """One user."""
-        return await workflow.get_user(users, user_id)
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"name": "Ada Lund"}, "minProperties": 1})
+
+    name: Annotated[str, Field(min_length=1, max_length=200, pattern=_NAME)] = ""
+    email: Annotated[str, Field(max_length=254, pattern=_EMAIL)] = ""
+
+    @model_validator(mode="after")
+    def _something(self) -> UserPatch:
+        if not self.model_fields_set:
+            raise ValueError("name at least one field")
+        return self
+
+
+def build_router(users: UserRepository, version: Version, gate: Gate) -> APIRouter:
+    """Routes under ``/users``. A user sees and changes himself, a service anybody."""
+    router = APIRouter(prefix=f"{version.prefix}/users", tags=["users"], deprecated=version.ends)
+    refusals = (Unauthenticated, MissingScope, UserNotFound)
+
+    @router.get("/{user_id}", response_model=version.form(UserOut), responses=problem_responses(*refusals))
+    async def get_user(user_id: UserId, response: Response, caller: Caller = gate.needs("users:read")) -> User:
+        """One user. The answer's `ETag` is what a change has to name."""
+        user = await workflow.get_user(users, caller, user_id)
+        response.headers["ETag"] = _tag(user)
+        return user
+
+    @router.patch(
+        "/{user_id}",
+        response_model=version.form(UserOut),
+        responses=problem_responses(*refusals, EmailTaken, UserChanged, PreconditionRequired),
+    )
+    async def change_user(
+        user_id: UserId,
+        body: UserPatch,
+        response: Response,
+        if_match: Annotated[str | None, Header(description="The `ETag` of the user as it was read")] = None,
+        caller: Caller = gate.needs("users:write"),
+    ) -> User:
+        """Change a user whom nobody has changed since it was read."""
+        if if_match is None:
+            raise PreconditionRequired("If-Match has to name the ETag of the user as you have read it")
+        tag = _TAG.fullmatch(if_match)
+        seen = int(tag[1]) if tag else 0  # no version is 0, so what is no tag of ours matches nothing
+        changes = body.model_dump(exclude_unset=True)
+        user = await workflow.change_user(users, caller, user_id, seen, changes)
+        response.headers["ETag"] = _tag(user)
+        return user
 
     return router
+
+
+def _tag(user: User) -> str:
+    return f'"{user.version}"'

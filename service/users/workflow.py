@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from service.users.model import User, UserNotFound
+from service.edge.caller import Caller
+from service.users.model import User, UserChanged, UserNotFound
 
 
 class UserRepository(Protocol):
@@ -14,10 +15,28 @@ class UserRepository(Protocol):
         """The user, or None."""
         ...
 
+    async def change(self, user_id: int, version: int, changes: dict[str, str]) -> User | None:
+        """The user after ``changes``; None, and nothing changed, unless ``version`` is the present one.
 
-async def get_user(users: UserRepository, user_id: int) -> User:
-    """The user with this id. Raises ``UserNotFound``."""
-    user = await users.find(user_id)
+        Raises ``EmailTaken``.
+        """
+        ...
+
+
+async def get_user(users: UserRepository, caller: Caller, user_id: int) -> User:
+    """The user with this id. Raises ``UserNotFound``, also when it is not the caller's business."""
+    user = await users.find(user_id) if caller.may_act_for(user_id) else None
     if user is None:
         raise UserNotFound(f"there is no user {user_id}")
+    return user
+
+
+async def change_user(
+    users: UserRepository, caller: Caller, user_id: int, version: int, changes: dict[str, str]
+) -> User:
+    """Change what the caller has seen as ``version``. Raises ``UserNotFound``, ``UserChanged``, ``EmailTaken``."""
+    await get_user(users, caller, user_id)
+    user = await users.change(user_id, version, changes)
+    if user is None:
+        raise UserChanged("the user was changed meanwhile: read it again")
     return user

@@ -32,7 +32,7 @@ def test_migrate_and_seed_can_run_twice_at_once_and_once_more(
         return sorted(out.strip() for (out, _), _ in ended)
 
     run_twice("migrate")
-    assert [row[0] for row in sql("SELECT version_num FROM alembic_version", database=scratch)] == ["0004"]
+    assert [row[0] for row in sql("SELECT version_num FROM alembic_version", database=scratch)] == ["0005"]
     assert run_twice("seed") == ["users and products are there", "users and products were there already"]
     counts = "SELECT (SELECT count(*) FROM users) AS users, (SELECT count(*) FROM products) AS products"
     assert dict(sql(counts, database=scratch)[0]) == {"users": 50_000, "products": 100_000}

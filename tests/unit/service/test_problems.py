@@ -11,6 +11,7 @@ from fastapi import FastAPI, HTTPException, Query
 
 from service.catalog.model import ProductNotFound
 from service.data.engines import DatabaseUnavailable
+from service.edge.body import BodyLimitMiddleware
 from service.edge.pagination import InvalidCursor
 from service.errors import ServiceError, install_error_handlers, problem_responses
 from service.orders.model import OutOfStock, PaymentRefused
@@ -138,3 +139,41 @@ def test_every_kind_of_error_has_a_name_of_its_own() -> None:
             kinds.append(error.kind)
             waiting.append(error)
     assert len(kinds) == len(set(kinds)), sorted(kinds)
+
+
+async def test_an_answer_that_is_not_in_its_form_is_ours_to_mend_and_is_not_sent() -> None:
+    """Responses are validated as well as requests."""
+    app = FastAPI()
+    install_error_handlers(app)
+
+    @app.get("/wrong", response_model=dict[str, int])
+    async def wrong() -> dict[str, str]:
+        return {"password": "hunter2"}
+
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        answer = await client.get("/wrong")
+    assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+    assert "hunter2" not in answer.text
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_what_is_too_large_is_refused_whether_it_says_so_or_not(announced: bool) -> None:
+    app = FastAPI()
+    install_error_handlers(app)
+    app.add_middleware(BodyLimitMiddleware, most_bytes=100)
+
+    @app.post("/thing")
+    async def thing(body: dict[str, str]) -> dict[str, str]:
+        return body
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(11):
+            yield b" " * 10
+
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        kind = {"content-type": "application/json"}
+        assert (await client.post("/thing", json={"a": "b"})).status_code == 200
+        answer = await client.post("/thing", content=b" " * 101 if announced else pieces(), headers=kind)
+    assert (answer.status_code, answer.headers["content-type"]) == (413, "application/problem+json")

@@ -11,6 +11,7 @@ import pytest
 from service.deadline import DeadlineExceeded
 from service.errors import ServiceError
 from service.orders.model import (
+    Claim,
     Item,
     Line,
     Order,
@@ -71,7 +72,9 @@ class MemoryOrders:
     async def release_expired(self, older_than_s: float) -> int:
         raise NotImplementedError
 
-    async def place(self, order_id: UUID, user_id: int, items: Sequence[Item], currency: str) -> Order:
+    async def place(
+        self, order_id: UUID, user_id: int, items: Sequence[Item], currency: str, claim: Claim | None
+    ) -> Order:
         if self.reservations.pop(order_id, None) is None:
             raise ReservationExpired
         total = sum(item.quantity * item.unit_price_cents for item in items)

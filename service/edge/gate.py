@@ -1,0 +1,135 @@
+"""The gate: what every public route asks before it does anything. Who is it, may they, and not too often?
+
+Owns the order of the questions and their refusals. How a token is verified is ``SignIn``'s business, how requests are
+counted is ``RateLimits``'; what belongs to whom is asked by the routes, which know the object.
+
+    @router.get("/{order_id}")
+    async def get_order(order_id: UUID, caller: Caller = gate.needs("orders:read")): ...
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, Protocol
+
+from fastapi import Depends, Security
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security.base import SecurityBase
+from starlette.requests import Request
+
+from service.edge.answers import note_headers
+from service.edge.caller import ANY_USER, Caller
+from service.edge.ratelimit import RateLimits
+from service.errors import ServiceError
+
+# A browser's or a proxy's cache may keep what anybody may read, and nobody else's; both ask whether it still holds.
+_OPEN_CACHING = [(b"cache-control", b"no-cache"), (b"vary", b"authorization")]
+_PRIVATE_CACHING = [(b"cache-control", b"private, no-cache"), (b"vary", b"authorization")]
+
+
+class Unauthenticated(ServiceError):
+    """Nobody is signed in, or the token is not valid."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    kind = "unauthenticated"
+
+    def __init__(self, detail: str, error: str | None = None) -> None:
+        super().__init__(detail)
+        told = 'Bearer realm="signalbox"' + (f', error="{error}"' if error else "")
+        self.headers = {"WWW-Authenticate": told}
+
+
+class MissingScope(ServiceError):
+    """The token is valid, but not for this."""
+
+    status = HTTPStatus.FORBIDDEN
+    kind = "missing-scope"
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"the token lacks the scope {scope}")
+        self.headers = {"WWW-Authenticate": f'Bearer realm="signalbox", error="insufficient_scope", scope="{scope}"'}
+
+
+class TooManyRequests(ServiceError):
+    """The client has used up its quota for this route."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    kind = "too-many-requests"
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(f"too many requests: try again in {retry_after_s} s")
+        self.headers = {"Retry-After": str(retry_after_s)}
+
+
+class SignIn(Protocol):
+    """Who knows whose a token is."""
+
+    async def authenticate(self, token: str) -> Caller:
+        """The caller whom ``token`` was issued to. Raises ``Unauthenticated`` or an ``Unavailable``."""
+        ...
+
+
+class Gate:
+    """``sign_in`` None: nobody has to sign in, and everybody may do everything (never in production)."""
+
+    def __init__(self, limits: RateLimits, sign_in: SignIn | None) -> None:
+        self._limits = limits
+        self._sign_in = sign_in
+
+    def open(self) -> Any:
+        """Dependency of a route for everybody."""
+        return Depends(_Passage(self, None))
+
+    def needs(self, scope: str) -> Any:
+        """Dependency of a route for callers whose token has ``scope``; its value is the ``Caller``."""
+        return Security(_Passage(self, scope), scopes=[scope]) if self._sign_in else Depends(_Passage(self, scope))
+
+    async def admit(self, request: Request, scope: str | None) -> Caller:
+        """The caller, counted. Raises ``TooManyRequests``, ``Unauthenticated``, ``MissingScope``."""
+        refusal: ServiceError | None = None
+        try:
+            caller = await self._identify(request, required=scope is not None)
+            if scope is not None and scope not in caller.scopes and self._sign_in:
+                refusal = MissingScope(scope)
+        except Unauthenticated as error:  # who guesses tokens is counted as well
+            caller, refusal = Caller(_address(request)), error
+        route = f"{request.method} {request.scope['route'].path}"
+        decision = await self._limits.count(route, caller.subject)
+        note_headers(request.scope, decision.headers(self._limits.policy(route)))
+        if not decision.allowed:
+            raise TooManyRequests(decision.reset_s)
+        if refusal is not None:
+            raise refusal
+        note_headers(request.scope, _OPEN_CACHING if scope is None else _PRIVATE_CACHING)
+        return caller
+
+    async def _identify(self, request: Request, *, required: bool) -> Caller:
+        if self._sign_in is None:
+            return Caller(_address(request), frozenset({ANY_USER}))
+        given = request.headers.get("authorization")
+        if given is None:
+            if required:
+                raise Unauthenticated("this needs a bearer token")
+            return Caller(_address(request))
+        scheme, _, token = given.partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthenticated("the authorization header holds no bearer token", "invalid_request")
+        return await self._sign_in.authenticate(token.strip())
+
+
+class _Passage(SecurityBase):
+    """One route's question to the gate; being a security scheme, it also shows in the OpenAPI document."""
+
+    def __init__(self, gate: Gate, scope: str | None) -> None:
+        self.model = HTTPBearer(bearerFormat="JWT", description="An access token of the configured issuer.")
+        self.scheme_name = "bearer"
+        self._gate = gate
+        self._scope = scope
+
+    async def __call__(self, request: Request) -> Caller:
+        return await self._gate.admit(request, self._scope)
+
+
+def _address(request: Request) -> str:
+    """The caller's address as the trusted gateway told it."""
+    return f"address:{request.client.host}" if request.client else "address:unknown"

@@ -1,0 +1,124 @@
+"""How often one client may use one route: a quota over a window, counted in Valkey for all replicas together.
+
+Owns the counting. Knows neither who a client is nor what a route does. The algorithm is GCRA, a leaky bucket kept as
+one number: the moment at which the bucket would be empty again. One script reads, decides and writes in a single round
+trip, with Valkey's clock, so replicas need no clock in common.
+
+When Valkey does not answer, each process counts for itself until it does: limits then hold for each replica, and no
+request fails. It is asked again after ``RETRY_AFTER_S``, so that an outage costs one time-out in that time.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from service import telemetry
+
+RETRY_AFTER_S = 1.0
+# Clients that one process remembers while it counts for itself; when there are more, the oldest are forgotten.
+MOST_CLIENTS = 10_000
+
+# Microseconds. ARGV: what one request costs, and how far ahead the bucket may be filled. Answers [1, how full the
+# bucket is now] or [0, how long to wait].
+_SCRIPT = """
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local empty = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now) + ARGV[1]
+if empty - now > tonumber(ARGV[2]) then return {0, math.ceil(empty - now - ARGV[2])} end
+redis.call('SET', KEYS[1], string.format('%.0f', empty), 'PX', math.ceil((empty - now) / 1000))
+return {1, math.ceil(empty - now)}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """At most ``quota`` requests in ``window_s`` seconds; they may come all at once."""
+
+    quota: int
+    window_s: int
+
+    @classmethod
+    def parse(cls, text: str) -> Policy:
+        """``600/60``: 600 requests in 60 seconds. Raises ValueError."""
+        match = re.fullmatch(r"([1-9]\d{0,8})/([1-9]\d{0,4})", text)
+        if match is None:
+            raise ValueError(f"{text!r} is no limit: write REQUESTS/SECONDS, for example 600/60")
+        return cls(int(match[1]), int(match[2]))
+
+    @property
+    def cost_us(self) -> float:
+        """How long it takes until one more request is allowed."""
+        return self.window_s * 1e6 / self.quota
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether a request may pass, how many more may at once, and after how many seconds that changes for the better."""
+
+    allowed: bool
+    remaining: int
+    reset_s: int
+
+    def headers(self, policy: Policy) -> list[tuple[bytes, bytes]]:
+        """``RateLimit`` and ``RateLimit-Policy`` (draft-ietf-httpapi-ratelimit-headers-10)."""
+        return [
+            (b"ratelimit-policy", b'"route";q=%d;w=%d' % (policy.quota, policy.window_s)),
+            (b"ratelimit", b'"route";r=%d;t=%d' % (self.remaining, self.reset_s)),
+        ]
+
+
+class RateLimits:
+    """Limits by route, e.g. ``{"POST /v1/orders": Policy(60, 60)}``; ``default`` holds for every other route."""
+
+    def __init__(self, client: Redis, default: Policy, by_route: Mapping[str, Policy]) -> None:
+        self._script = client.register_script(_SCRIPT)
+        self._default = default
+        self._by_route = by_route
+        self._local = LocalBuckets()
+        self._ask_again_at = 0.0
+
+    def policy(self, route: str) -> Policy:
+        """The limit of ``route``: its method and template."""
+        return self._by_route.get(route, self._default)
+
+    async def count(self, route: str, client: str) -> Decision:
+        """Count one request of ``client`` to ``route``. Never raises."""
+        policy = self.policy(route)
+        key = f"limit:{route}:{client}"
+        if monotonic() >= self._ask_again_at:
+            try:
+                answer: Any = await self._script(keys=[key], args=[policy.cost_us, policy.window_s * 1e6])
+                return self._told("shared", policy, bool(answer[0]), answer[1])
+            except (RedisError, OSError):
+                self._ask_again_at = monotonic() + RETRY_AFTER_S
+        return self._told("local", policy, *self._local.count(key, policy, monotonic() * 1e6))
+
+    def _told(self, where: str, policy: Policy, allowed: bool, us: float) -> Decision:
+        telemetry.metrics.rate_limit_requests.labels(where, "allowed" if allowed else "refused").inc()
+        remaining = int((policy.window_s * 1e6 - us) / policy.cost_us) if allowed else 0
+        return Decision(allowed, remaining, math.ceil(us / 1e6))
+
+
+class LocalBuckets:
+    """The same count in this process' memory."""
+
+    def __init__(self) -> None:
+        self._empty_at_us: dict[str, float] = {}
+
+    def count(self, key: str, policy: Policy, now_us: float) -> tuple[bool, float]:
+        """As the script answers: allowed and how full, or refused and how long to wait, in microseconds."""
+        empty_us = max(self._empty_at_us.pop(key, 0.0), now_us) + policy.cost_us
+        fill_us, most_us = empty_us - now_us, policy.window_s * 1e6
+        allowed = fill_us <= most_us + 0.5  # half a microsecond for the rounding of a quota that divides unevenly
+        self._empty_at_us[key] = empty_us if allowed else empty_us - policy.cost_us
+        if len(self._empty_at_us) > MOST_CLIENTS:
+            del self._empty_at_us[next(iter(self._empty_at_us))]
+        return (True, fill_us) if allowed else (False, fill_us - most_us)
