@@ -92,7 +92,7 @@ class RateLimits:
     async def count(self, route: str, client: str) -> Decision:
         """Count one request of ``client`` to ``route``. Never raises."""
         policy = self.policy(route)
-        key = f"limit:{route}:{client}"
+        key = f"limit:{policy.quota}/{policy.window_s}:{route}:{client}"  # a new policy counts anew
         if monotonic() >= self._ask_again_at:
             try:
                 answer: Any = await self._script(keys=[key], args=[policy.cost_us, policy.window_s * 1e6])
