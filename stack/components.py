@@ -158,6 +158,7 @@ GATEWAY = Component(
         "SIGNALBOX_PORT_GATEWAY_METRICS": "{ports[gateway-metrics]}",
         "SIGNALBOX_ADMIN": "unix/{socket}",
         "SIGNALBOX_API_UPSTREAMS": "{upstreams}",
+        "SIGNALBOX_STATIC": "{run}/static",
         "OTEL_SERVICE_NAME": "gateway",
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:{ports[collector-http]}",
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",

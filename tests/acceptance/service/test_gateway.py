@@ -1,0 +1,186 @@
+"""The gateway alone: the stack's own Caddyfile before two replicas that a test can make slow, cut off or count."""
+
+from __future__ import annotations
+
+import os
+import socket
+import socketserver
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.acceptance.backends import eventually
+from tests.acceptance.service.conftest import free_port
+from tests.conftest import ROOT, Stack
+
+STATIC = ROOT / "deploy" / "gateway" / "static"
+PROBLEM = "application/problem+json"
+
+
+class Replica(socketserver.ThreadingTCPServer):
+    """Answers with its name; ``cutting``: hangs up on what it has read instead. ``seen`` counts what it has read."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, name: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Answers)
+        self.name = name
+        self.cutting = False
+        self.release = threading.Event()
+        self.seen: Counter[str] = Counter()
+        self.heads: list[dict[str, str]] = []
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+
+class _Answers(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Replica
+
+    def handle_one(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        if self.path != "/readyz":
+            self.server.seen[body.decode() or self.path] += 1
+            self.server.heads.append({name.lower(): value for name, value in self.headers.items()})
+            if self.server.cutting:
+                self.close_connection = True
+                return
+            if self.path == "/v1/slow":
+                self.server.release.wait(10)
+        self.send_response(200)
+        self.send_header("content-length", str(len(self.server.name)))
+        self.end_headers()
+        self.wfile.write(self.server.name.encode())
+
+    do_GET = do_POST = handle_one
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def replicas() -> Iterator[list[Replica]]:
+    both = [Replica("one"), Replica("two")]
+    yield both
+    for replica in both:
+        replica.release.set()
+        replica.shutdown()
+        replica.server_close()
+
+
+@pytest.fixture
+def gateway(stack: Stack, replicas: list[Replica], tmp_path: Path) -> Iterator[httpx.Client]:
+    caddy = psutil.Process(stack.component("gateway")["pid"]).cmdline()[0]
+    port = free_port()
+    environment = {
+        **os.environ,
+        "SIGNALBOX_PORT_GATEWAY": str(port),
+        "SIGNALBOX_PORT_GATEWAY_METRICS": str(free_port()),
+        "SIGNALBOX_API_UPSTREAMS": " ".join(f"127.0.0.1:{replica.server_address[1]}" for replica in replicas),
+        "SIGNALBOX_STATIC": str(STATIC),
+        "OTEL_TRACES_EXPORTER": "none",
+        "XDG_DATA_HOME": str(tmp_path),
+        "XDG_CONFIG_HOME": str(tmp_path),
+    }
+    command = [caddy, "run", "--config", str(ROOT / "deploy/gateway/Caddyfile"), "--adapter", "caddyfile"]
+    with (
+        (tmp_path / "caddy.log").open("wb") as log,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=15) as client,
+        subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process,
+    ):
+        try:
+            eventually(lambda: client.get("/healthz").status_code == 200, "the gateway", within_s=20)
+            eventually(lambda: client.get("/v1/ready").status_code == 200, "a replica behind it", within_s=20)
+            yield client
+        finally:
+            process.terminate()
+
+
+def test_work_goes_to_the_replica_that_has_least(gateway: httpx.Client, replicas: list[Replica]) -> None:
+    with ThreadPoolExecutor(1) as hand:
+        slow = hand.submit(gateway.get, "/v1/slow")
+        busy = eventually(lambda: next((one for one in replicas if one.seen["/v1/slow"]), None), "the slow request")
+        served = {gateway.get("/v1/quick").text for _ in range(10)}
+        busy.release.set()
+        assert slow.result().text == busy.name
+    assert served == {"one", "two"} - {busy.name}
+
+
+def test_only_what_changes_nothing_is_asked_twice_and_a_broken_replica_is_left_out(
+    gateway: httpx.Client, replicas: list[Replica]
+) -> None:
+    broken, whole = replicas
+    broken.cutting = True
+    posted = [gateway.post("/v1/orders", content=f"order {number}") for number in range(20)]
+    delivered = broken.seen + whole.seen
+    assert [delivered[f"order {number}"] for number in range(20)] == [1] * 20, "a POST was delivered twice, or not"
+    lost = [answer for answer in posted if answer.status_code == 502]
+    assert len(lost) == sum(count for what, count in broken.seen.items() if what.startswith("order")) > 0
+    assert {answer.headers["content-type"] for answer in lost} == {PROBLEM}
+    assert len(lost) <= 3, "three failures within two seconds, and it is out"
+    time.sleep(2.2)  # now it is tried again
+    read = [gateway.get(f"/v1/read/{number}") for number in range(20)]
+    assert {answer.status_code for answer in read} == {200}
+    assert any(what.startswith("/v1/read") for what in broken.seen), "nothing was tried at the broken replica"
+
+
+def test_a_request_has_one_name_and_the_caller_does_not_choose_it(
+    gateway: httpx.Client, replicas: list[Replica]
+) -> None:
+    mine = {"x-request-id": "mine", "traceparent": f"00-{'1' * 32}-{'2' * 16}-01", "x-forwarded-for": "198.51.100.7"}
+    answer = gateway.get("/v1/named", headers=mine)
+    [seen] = [
+        head for one in replicas for head in one.heads if head.get("x-request-id") == answer.headers["x-request-id"]
+    ]
+    assert seen["x-forwarded-for"] == "127.0.0.1"
+    assert "1" * 32 not in seen.get("traceparent", "")
+
+
+HIDDEN = (
+    *("/metrics", "/METRICS", "//metrics", "/%6detrics", "/v1/../metrics", "/v1/%2e%2e/metrics", "/static/../metrics"),
+    *("/internal/faults", "/livez", "/readyz", "/startupz", "/config/", "/static/../Caddyfile", "/v3/x", "/"),
+)
+
+
+def test_what_is_not_public_is_not_there(gateway: httpx.Client, replicas: list[Replica]) -> None:
+    """Promise 11. Sent as it is: httpx would tidy the dots up."""
+    for path in HIDDEN:
+        with socket.create_connection((gateway.base_url.host, gateway.base_url.port or 80), timeout=10) as raw:
+            raw.sendall(f"GET {path} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n".encode())
+            answer = b"".join(iter(lambda raw=raw: raw.recv(65536), b""))
+        assert answer.partition(b"\r\n")[0].split()[1] in (b"404", b"308", b"400"), (path, answer)
+    assert not [seen for one in replicas for seen in one.seen if not seen.startswith("/v1/")]
+
+
+def test_what_is_too_large_is_refused(gateway: httpx.Client) -> None:
+    answer = gateway.post("/v1/orders", content=b"x" * 70_000)
+    assert (answer.status_code, answer.headers["content-type"]) == (413, PROBLEM)
+    assert gateway.get("/v1/x", headers={"x-long": "x" * 10_000}).status_code == 200
+    assert gateway.get("/v1/x", headers={"x-long": "x" * 24_000}).status_code == 431
+
+
+def test_static_files_are_named_by_their_content_and_kept_for_ever(gateway: httpx.Client) -> None:
+    page = gateway.get("/static/")
+    assert page.headers["cache-control"] == "no-cache"
+    assert gateway.get("/static/", headers={"if-none-match": page.headers["etag"]}).status_code == 304
+    assets = sorted((STATIC / "assets").iterdir())
+    assert assets
+    for path in assets:
+        name, digest, kind = path.name.split(".")
+        right = sha256(path.read_bytes()).hexdigest()[:12]
+        assert digest == right, f"{path.name} has changed: rename it to {name}.{right}.{kind}, in index.html too"
+        assert f"/static/assets/{path.name}" in page.text
+        answer = gateway.get(f"/static/assets/{path.name}", headers={"accept-encoding": "gzip"})
+        assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+        assert ("content-encoding" in answer.headers) is (path.stat().st_size > 512), path.name
+        assert answer.content == path.read_bytes()
