@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from incidents.identity import fetch_token
 from incidents.wire import Answer, NoAnswer, TrafficClient
 
 USER_AGENT = "signalbox-load"
@@ -59,6 +60,7 @@ class Job:
     steps: tuple[Step, ...]
     seed: int
     max_s: float
+    issuer_url: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Job:
@@ -216,6 +218,8 @@ async def drive(job: Job, stop: asyncio.Event, on_second: Callable[[dict[str, An
     client = TrafficClient(
         job.base_url, user_agent=USER_AGENT, max_connections=MAX_CONNECTIONS, timeout_s=REQUEST_TIMEOUT_S
     )
+    if token := await fetch_token(job.issuer_url):
+        client.sign_in(token)
     tally = Tally()
     pending: set[asyncio.Task[None]] = set()
     start, started_at = loop.time(), time.time()

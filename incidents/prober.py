@@ -17,10 +17,12 @@ import sys
 from collections.abc import Callable
 from itertools import count
 
+from incidents.identity import REFRESH_S, fetch_token
 from incidents.wire import NoAnswer, TrafficClient
 
 USER_AGENT = "signalbox-prober"
 GATEWAY_VARIABLE = "SIGNALBOX_GATEWAY_URL"
+ISSUER_VARIABLE = "SIGNALBOX_ISSUER_URL"
 TIMEOUT_S = 5.0
 OUTCOMES = ("good", "refused", "bad")
 FIRST_USER, LAST_USER = 49_901, 50_000
@@ -57,14 +59,16 @@ SCHEDULE: tuple[tuple[Callable[[random.Random], Request], float, float], ...] = 
 class Prober:
     """Sends the schedule until `stop` is set, and counts outcomes: good < 400, refused 4xx, bad 5xx or no answer."""
 
-    def __init__(self, gateway: str, seed: int = 0) -> None:
+    def __init__(self, gateway: str, seed: int = 0, issuer: str = "") -> None:
         self.counts = dict.fromkeys(OUTCOMES, 0)
         self._client = TrafficClient(gateway, user_agent=USER_AGENT, max_connections=8, timeout_s=TIMEOUT_S)
         self._draw = random.Random(seed)
+        self._issuer = issuer
 
     async def run(self, stop: asyncio.Event) -> None:
         """Probe until `stop`."""
         probes = [asyncio.create_task(self._repeat(*entry)) for entry in SCHEDULE]
+        probes.append(asyncio.create_task(self._stay_signed_in()))
         try:
             await stop.wait()
         finally:
@@ -72,6 +76,13 @@ class Prober:
                 probe.cancel()
             await asyncio.gather(*probes, return_exceptions=True)
             await self._client.close()
+
+    async def _stay_signed_in(self) -> None:
+        while self._issuer:
+            token = await fetch_token(self._issuer)
+            if token is not None:
+                self._client.sign_in(token)
+            await asyncio.sleep(REFRESH_S if token else 1.0)
 
     async def _repeat(self, build: Callable[[random.Random], Request], every_s: float, first_s: float) -> None:
         """One request a turn; a turn that comes while the last request still waits is left out."""
@@ -121,12 +132,12 @@ def _respond(prober: Prober, method: str, target: str) -> tuple[str, str, bytes]
     return "404 Not Found", "text/plain", b"/livez, /readyz or /metrics\n"
 
 
-async def serve(gateway: str, host: str, port: int) -> None:
+async def serve(gateway: str, issuer: str, host: str, port: int) -> None:
     """Probe and answer until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    prober = Prober(gateway)
+    prober = Prober(gateway, issuer=issuer)
     server = await asyncio.start_server(lambda reader, writer: answer(prober, reader, writer), host, port)
     async with server:
         await prober.run(stop)
@@ -136,11 +147,12 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m incidents.prober", description="Steady synthetic traffic.")
     parser.add_argument("--gateway", metavar="URL", default=os.environ.get(GATEWAY_VARIABLE, "http://127.0.0.1:8080"))
+    parser.add_argument("--issuer", metavar="URL", default=os.environ.get(ISSUER_VARIABLE, ""))
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8180)
     arguments = parser.parse_args()
     try:
-        asyncio.run(serve(arguments.gateway, arguments.host, arguments.port))
+        asyncio.run(serve(arguments.gateway, arguments.issuer, arguments.host, arguments.port))
     except (OSError, ValueError) as error:
         sys.stderr.write(f"prober: {error}. Choose another --port or --gateway.\n")
         return 1

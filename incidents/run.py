@@ -59,9 +59,9 @@ class Run:
         self._holding = self._restoring = self._interrupted = False
         steps = tuple(drive.Step(step.rate_per_s, step.for_s) for step in scenario.load.steps)
         longest_s = scenario.longest_s + baseline.REACH_S + (KEEP_S if keep else 0.0)
-        gateway = backends.endpoints.url("gateway")
+        gateway, issuer = backends.endpoints.url("gateway"), backends.endpoints.urls.get("issuer", "")
         mix = {str(kind): weight for kind, weight in scenario.load.mix.items()}
-        self._load = Load(drive.Job(gateway, mix, steps, seed, longest_s))
+        self._load = Load(drive.Job(gateway, mix, steps, seed, longest_s, issuer))
 
     async def execute(self) -> Record:
         """Run to the end and return what was observed. Raises Interrupted after Ctrl-C or SIGTERM."""

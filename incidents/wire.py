@@ -115,10 +115,15 @@ class TrafficClient:
         self._host, self._port = parts.hostname, parts.port or 80
         self._prefix = parts.path.rstrip("/")
         self._head = f"Host: {parts.netloc}\r\nUser-Agent: {user_agent}\r\nAccept: application/json\r\n"
+        self._authorization = ""
         self._idle: deque[_Connection] = deque()
         self._busy: set[_Connection] = set()
         self._places = asyncio.Semaphore(max_connections)
         self._timeout_s = timeout_s
+
+    def sign_in(self, token: str) -> None:
+        """Send `token` with every request from now on."""
+        self._authorization = f"Authorization: Bearer {token}\r\n"
 
     async def send(self, method: str, path: str, body: bytes | None = None) -> Answer:
         """Send one request and return its answer; raise NoAnswer when none came within the time limit.
@@ -138,7 +143,7 @@ class TrafficClient:
         self._idle.clear()
 
     def _encode(self, method: str, path: str, body: bytes | None) -> bytes:
-        head = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._head}"
+        head = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._head}{self._authorization}"
         if body is None:
             return f"{head}\r\n".encode()
         return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body

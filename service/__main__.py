@@ -1,4 +1,4 @@
-"""The service's commands: ``python -m service api|worker|payments --port P``, ``migrate``, ``seed``, ``jobs``.
+"""The service's commands: ``python -m service api|worker|payments|issuer --port P``, ``migrate``, ``seed``, ``jobs``.
 
 Owns arguments, exit codes and the words on the terminal. Everything else is built by ``service.app``.
 """
@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
 from service import jobs_command
-from service.app import build_api_app, build_payments_app, build_worker_app
+from service.app import build_api_app, build_issuer_app, build_payments_app, build_worker_app
 from service.data.seed import seed
 from service.server import serve
 from service.settings import ServiceName, Settings, load_settings
@@ -26,6 +26,7 @@ _BUILDERS: dict[ServiceName, Callable[[Settings], FastAPI]] = {
     "api": build_api_app,
     "worker": build_worker_app,
     "payments": build_payments_app,
+    "issuer": build_issuer_app,
 }
 
 

@@ -6,6 +6,7 @@ are first needed; threads and tasks are started, and everything is closed again,
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -13,6 +14,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+import httpx
 from fastapi import APIRouter, Depends, FastAPI
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -33,8 +35,11 @@ from service.edge.gate import Gate
 from service.edge.own_writes import OwnWritesMiddleware
 from service.edge.pagination import Cursors
 from service.edge.ratelimit import Policy, RateLimits
+from service.edge.signin import TokenSignIn
 from service.edge.versioning import Version
 from service.errors import install_error_handlers
+from service.issuer import http as issuer_http
+from service.issuer.keys import SigningKeys
 from service.orders import http as orders_http
 from service.orders.keys import SqlOrderKeys
 from service.orders.payments_client import HttpPayments, build_payments_client
@@ -42,7 +47,7 @@ from service.orders.repository import CANCEL_QUEUE, FULFIL_QUEUE, SqlOrderReposi
 from service.orders.workflow import RESERVATION_TTL_S, fulfil_order
 from service.payments import http as payments_http
 from service.payments.repository import SqlChargeRepository
-from service.settings import Settings
+from service.settings import Settings, SettingsRefused
 from service.telemetry import NullTelemetry, Telemetry
 from service.users import http as users_http
 from service.users.repository import SqlUserRepository
@@ -83,7 +88,10 @@ def build_api_app(settings: Settings) -> FastAPI:
         Policy.parse(settings.rate_limit),
         {route: Policy.parse(text) for route, text in settings.rate_limits.items()},
     )
-    gate = Gate(limits, None)
+    issuer = httpx.AsyncClient()
+    tel.instrument_http_client(issuer)
+    sign_in = TokenSignIn(issuer, settings.issuer_url, settings.audience) if settings.sign_in == "required" else None
+    gate = Gate(limits, sign_in)
     cursors = Cursors("products", settings.cursor_keys.split(","))
     users = SqlUserRepository(databases)
     products = SqlProductRepository(
@@ -108,7 +116,7 @@ def build_api_app(settings: Settings) -> FastAPI:
         versions=VERSIONS,
         opening=[databases.start],
         position=databases.position,
-        closing=[payments.aclose, valkey.aclose, databases.dispose],
+        closing=[issuer.aclose, payments.aclose, valkey.aclose, databases.dispose],
     )
 
 
@@ -128,6 +136,24 @@ def build_payments_app(settings: Settings) -> FastAPI:
         routers=[payments_http.build_router(SqlChargeRepository(databases))],
         disturb=faults.disturb_charge,
         closing=[databases.dispose],
+    )
+
+
+def build_issuer_app(settings: Settings) -> FastAPI:
+    """The development issuer. ``app.state.health`` is what the server drains by. Raises ``SettingsRefused``."""
+    if settings.environment != "development":
+        raise SettingsRefused(["SIGNALBOX_ENVIRONMENT: the development issuer is for development only"])
+    tel = _build_telemetry(settings)
+    # without a secret of the installation's own, nobody's client credentials are right
+    secret = settings.issuer_client_secret or secrets.token_urlsafe()
+    return _assemble(
+        "signalbox development issuer",
+        settings,
+        tel,
+        health.Health(),
+        fault.Faults((), allowed=settings.faults_allowed, seed=settings.fault_seed),
+        routers=[issuer_http.build_router(SigningKeys(), settings.issuer_url, settings.audience, secret)],
+        closing=[],
     )
 
 

@@ -17,7 +17,9 @@ from service.edge.ratelimit import Policy
 # Known to everybody who reads this, so only good where cursors protect nothing.
 DEVELOPMENT_CURSOR_KEY = "development-cursor-key"
 
-ServiceName = Literal["api", "worker", "payments"]
+DEVELOPMENT_ISSUER = "http://127.0.0.1:8190"
+
+ServiceName = Literal["api", "worker", "payments", "issuer"]
 Environment = Literal["development", "stage", "production"]
 
 
@@ -26,6 +28,14 @@ def _package_version() -> str:
         return metadata.version("signalbox")
     except metadata.PackageNotFoundError:  # run from a checkout that was never installed
         return "0.0.0+checkout"
+
+
+class SettingsRefused(Exception):
+    """Settings that are well formed, and must not be used here. ``reasons``: all of them, each with its name."""
+
+    def __init__(self, reasons: list[str]) -> None:
+        super().__init__("; ".join(reasons))
+        self.reasons = reasons
 
 
 class Settings(BaseSettings):
@@ -58,6 +68,11 @@ class Settings(BaseSettings):
     request_timeout_s: float = Field(default=8.0, gt=0, le=60)
     drain_s: float = Field(default=2.0, ge=0, le=300)
 
+    # Who signs the tokens of callers (OpenID Connect), and for whom they have to be meant.
+    sign_in: Literal["required", "off"] = "required"
+    issuer_url: str = DEVELOPMENT_ISSUER
+    audience: str = "signalbox"
+    issuer_client_secret: str = Field(default="", repr=False)  # the development issuer's own
     # Comma separated: the first signs, each is accepted.
     cursor_keys: str = Field(default=DEVELOPMENT_CURSOR_KEY, repr=False, min_length=16)
     # REQUESTS/SECONDS for one client and one route; the second by route, e.g. {"POST /v1/orders": "60/60"}.

@@ -89,6 +89,8 @@ SERVICE_ENV = {
     "SIGNALBOX_DATABASE_URL": DATABASE_URL % "postgres",
     "SIGNALBOX_VALKEY_URL": "redis://:{secret[valkey_password]}@127.0.0.1:{ports[valkey]}/0",
     "SIGNALBOX_PAYMENTS_URL": "http://127.0.0.1:{ports[payments]}",
+    "SIGNALBOX_ISSUER_URL": "http://127.0.0.1:{ports[issuer]}",
+    "SIGNALBOX_CURSOR_KEYS": "{secret[cursor_key]}",
 }
 
 
@@ -115,7 +117,9 @@ def api(number: int) -> Component:
     )
 
 
-def service(name: str, base_port: int, *, needs: tuple[str, ...]) -> Component:
+def service(
+    name: str, base_port: int, *, needs: tuple[str, ...], faults: bool = True, env: Mapping[str, str] = {}
+) -> Component:
     """One process of the service other than the API."""
     return Component(
         name=name,
@@ -123,10 +127,10 @@ def service(name: str, base_port: int, *, needs: tuple[str, ...]) -> Component:
         needs=needs,
         sends_to=("collector",),
         command=(PYTHON, "-m", "service", name, "--port", f"{{ports[{name}]}}"),
-        env={**SERVICE_ENV, "SIGNALBOX_INSTANCE": name},
+        env={**SERVICE_ENV, "SIGNALBOX_INSTANCE": name, **env},
         probe=http(name, "/readyz"),
         metrics=name,
-        faults=True,
+        faults=faults,
         url=f"http://{{host}}:{{ports[{name}]}}",
         stop_grace_s=20.0,
     )
@@ -404,9 +408,12 @@ PAGER = Component(
 PROBER = Component(
     name="prober",
     ports={"prober": 8180},
-    needs=("gateway",),
+    needs=("gateway", "issuer"),
     command=(PYTHON, "-m", "incidents.prober", "--port", "{ports[prober]}"),
-    env={"SIGNALBOX_GATEWAY_URL": "http://127.0.0.1:{ports[gateway]}"},
+    env={
+        "SIGNALBOX_GATEWAY_URL": "http://127.0.0.1:{ports[gateway]}",
+        "SIGNALBOX_ISSUER_URL": "http://127.0.0.1:{ports[issuer]}",
+    },
     probe=http("prober", "/readyz"),
     metrics="prober",
     url="http://{host}:{ports[prober]}",
@@ -420,6 +427,13 @@ def components(replicas: int = DEFAULT_REPLICAS) -> tuple[Component, ...]:
         *(api(number) for number in range(1, replicas + 1)),
         service("worker", 8150, needs=("postgres", "valkey", "seed")),
         service("payments", 8160, needs=()),
+        service(
+            "issuer",
+            8190,
+            needs=(),
+            faults=False,
+            env={"SIGNALBOX_ISSUER_CLIENT_SECRET": "{secret[issuer_client_secret]}"},
+        ),
         POSTGRES,
         POSTGRES_REPLICA,
         VALKEY,

@@ -119,6 +119,9 @@ RATE_LIMIT_REQUESTS = Metric(
     "Requests counted against a rate limit, by where the count was kept (shared, local) and the result.",
     ("where", "result"),
 )
+SIGN_IN_KEY_FETCHES = Metric(
+    "sign_in_key_fetches", "counter", "Times that the issuer was asked for its keys, by outcome.", ("outcome",)
+)
 QUEUE_DEPTH = Metric("messaging_queue_depth", "gauge", "Jobs that wait.", (DESTINATION,))
 QUEUE_AGE = Metric("messaging_queue_oldest_age_seconds", "gauge", "Age of the oldest waiting job.", (DESTINATION,))
 # When the two above were read: they keep their last value while the database does not answer.

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.acceptance.backends import Backends, eventually
+from tests.acceptance.conftest import sign_in
 
 ORDERS = 'http_server_request_duration_seconds_bucket{job="api",http_route="/v1/orders",http_request_method="POST"}'
 
@@ -24,7 +25,7 @@ def place_orders(user: httpx.Client, count: int = 5) -> set[str]:
 @pytest.fixture(scope="module")
 def exemplar_trace(backends: Backends) -> dict[str, Any]:
     """A trace found as a person finds it: by an exemplar of the orders histogram."""
-    with httpx.Client(base_url=backends.urls["gateway"], timeout=15) as user:
+    with sign_in(backends.urls) as user:
         placed = place_orders(user)
 
     def exemplar() -> str | None:

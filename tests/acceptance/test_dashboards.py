@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.acceptance.backends import Backends, eventually
+from tests.acceptance.conftest import sign_in
 from tests.conftest import ROOT, Stack
 
 DASHBOARDS = sorted((ROOT / "observability/grafana").rglob("dashboards/*.json"))
@@ -46,7 +46,7 @@ def plain(text: str, dashboard_variables: dict[str, str] | None = None) -> str:
 @pytest.fixture(scope="module")
 def traffic(stack: Stack) -> None:
     """Enough of everything for every panel to have something to show, an error among it."""
-    with httpx.Client(base_url=stack.urls["gateway"], timeout=15) as user:
+    with sign_in(stack.urls) as user:
         for number in range(30):
             user.get("/v1/products", params={"limit": 5})
             user.get(f"/v1/products/{number + 1}")

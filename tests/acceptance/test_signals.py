@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.acceptance.backends import Backends, eventually
+from tests.acceptance.conftest import sign_in
 
 # service → (series that only its traffic makes, selector of its spans, selector of its request lines)
 METRICS = {
@@ -23,7 +24,8 @@ SERVICES = tuple(METRICS)
 def order_trace(backends: Backends) -> str:
     """Trace id of a freshly placed order, which touches every service."""
     order = {"user_id": 7, "items": [{"product_id": 4711, "quantity": 1}]}
-    answer = httpx.post(f"{backends.urls['gateway']}/v1/orders", json=order, timeout=15)
+    with sign_in(backends.urls) as user:
+        answer = user.post("/v1/orders", json=order)
     assert answer.status_code == 201, answer.text
     return answer.headers["x-trace-id"]
 

@@ -116,6 +116,8 @@ def environment(stack: Stack, addresses: Addresses, **changes: str) -> Mapping[s
         "DATABASE_URL": addresses.database,
         "VALKEY_URL": addresses.valkey,
         "PAYMENTS_URL": stack.urls["payments"],
+        "ISSUER_URL": stack.urls["issuer"],
+        "SIGN_IN": "off",  # unless it is what the test is about
         "OTLP_URL": "",
         "INSTANCE": "api-of-a-test",
         "DRAIN_S": "0",

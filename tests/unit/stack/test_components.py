@@ -18,7 +18,18 @@ ROOT = Path(__file__).parents[3]
 
 def test_the_components_have_the_names_that_everybody_uses():
     assert {part.name for part in PARTS} == {
-        *("gateway", "api-1", "api-2", "worker", "payments", "postgres", "postgres-replica", "valkey", "collector"),
+        *(
+            "gateway",
+            "api-1",
+            "api-2",
+            "worker",
+            "payments",
+            "issuer",
+            "postgres",
+            "postgres-replica",
+            "valkey",
+            "collector",
+        ),
         *("prometheus", "alertmanager", "loki", "jaeger", "grafana", "pager", "prober"),
     }
 

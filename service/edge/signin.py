@@ -1,0 +1,157 @@
+"""Signing in with OAuth 2 bearer tokens: JSON Web Tokens of one issuer, checked against its published keys.
+
+Owns what makes a token valid: signed with a key of the issuer by an asymmetric algorithm that we name (never the one
+that the token would like), meant for this service, not expired, and with a subject. Knows no route and no scope.
+
+Keys come from the issuer's discovery document (OpenID Connect Discovery 1.0), are kept, and are asked for again when a
+token names a key that is not among them, at most once in ``REFRESH_PAUSE_S`` whatever strangers send. While the issuer
+is away, the keys that are known go on. A token that was verified is not verified again before ``REMEMBER_S``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from time import monotonic, time
+from typing import Any
+
+import httpx
+import jwt
+from jwt import PyJWK, PyJWKSet
+
+from service import telemetry
+from service.edge.caller import Caller
+from service.edge.gate import Unauthenticated
+from service.errors import Unavailable
+
+REFRESH_PAUSE_S = 5.0
+# Also without an unknown key the set is read anew, so that a key which the issuer has withdrawn stops being believed.
+MAX_AGE_S = 300.0
+FETCH_TIMEOUT_S = 2.0
+LEEWAY_S = 30  # clocks differ
+# Verifying costs more than the rest of the gate; a client sends the same token again and again.
+REMEMBER_S = 60.0
+MOST_REMEMBERED = 10_000
+LONGEST_TOKEN = 8_192
+
+# All asymmetric: with a symmetric one, who knows the public key could sign.
+ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
+
+
+class IssuerUnavailable(Unavailable):
+    """The issuer's keys are not known, and it does not answer."""
+
+    kind = "issuer-unavailable"
+
+
+class Keys:
+    """The issuer's keys by their id. ``generation`` changes whenever they do."""
+
+    def __init__(self, client: httpx.AsyncClient, issuer: str) -> None:
+        self._client = client
+        self._issuer = issuer
+        self._keys: dict[str, PyJWK] = {}
+        self._fetched_at = -MAX_AGE_S
+        self._asked_at = -REFRESH_PAUSE_S
+        self._lock = asyncio.Lock()
+        self.generation = 0
+        self._log = telemetry.logger(__name__)
+
+    async def find(self, key_id: str) -> PyJWK:
+        """The key with this id. Raises ``Unauthenticated`` when there is none, ``IssuerUnavailable``."""
+        key = self._keys.get(key_id)
+        if key is None or monotonic() - self._fetched_at > MAX_AGE_S:
+            await self._refresh(unless_known=None if key else key_id)
+            key = self._keys.get(key_id)
+        if key is None:
+            if not self._keys:
+                raise IssuerUnavailable("the issuer of tokens does not answer")
+            raise Unauthenticated("the token is signed with a key that is not known", "invalid_token")
+        return key
+
+    async def _refresh(self, unless_known: str | None) -> None:
+        """Ask once for all who wait; not at all when it was asked a moment ago."""
+        async with self._lock:
+            if unless_known in self._keys or monotonic() - self._asked_at < REFRESH_PAUSE_S:
+                return
+            self._asked_at = monotonic()
+            try:
+                async with asyncio.timeout(FETCH_TIMEOUT_S):
+                    found = await self._fetch()
+            except (httpx.HTTPError, TimeoutError, ValueError, KeyError, jwt.PyJWTError) as error:
+                telemetry.metrics.sign_in_key_fetches.labels("bad").inc()
+                self._log.warning("the issuer's keys cannot be read: %s", type(error).__name__)
+                return
+            telemetry.metrics.sign_in_key_fetches.labels("good").inc()
+            self._keys, self._fetched_at = found, monotonic()
+            self.generation += 1
+
+    async def _fetch(self) -> dict[str, PyJWK]:
+        document = await self._get(f"{self._issuer}/.well-known/openid-configuration")
+        if document["issuer"] != self._issuer:
+            raise ValueError("the discovery document is another issuer's")
+        keys = PyJWKSet.from_dict(await self._get(document["jwks_uri"])).keys
+        return {str(key.key_id): key for key in keys if key.key_id and key.key_type != "oct"}
+
+    async def _get(self, url: str) -> dict[str, Any]:
+        answer = await self._client.get(url)
+        answer.raise_for_status()
+        document: dict[str, Any] = answer.json()
+        return document
+
+
+class TokenSignIn:
+    """Knows whose a token is."""
+
+    def __init__(
+        self, client: httpx.AsyncClient, issuer: str, audience: str, algorithms: Sequence[str] = ALGORITHMS
+    ) -> None:
+        self._keys = Keys(client, issuer)
+        self._issuer = issuer
+        self._audience = audience
+        self._algorithms = list(algorithms)
+        self._known: dict[str, tuple[Caller, float, int]] = {}  # token → caller, until (Unix time), generation of keys
+
+    async def authenticate(self, token: str) -> Caller:
+        """The caller whom ``token`` was issued to. Raises ``Unauthenticated``, or ``IssuerUnavailable``."""
+        known = self._known.get(token)
+        if known is not None and known[1] > time() and known[2] == self._keys.generation:
+            return known[0]
+        claims = await self._verify(token)
+        caller = _caller(claims)
+        self._known.pop(token, None)
+        until = min(float(claims["exp"]), time() + REMEMBER_S)
+        self._known[token] = (caller, until, self._keys.generation)
+        if len(self._known) > MOST_REMEMBERED:
+            del self._known[next(iter(self._known))]
+        return caller
+
+    async def _verify(self, token: str) -> dict[str, Any]:
+        try:
+            if len(token) > LONGEST_TOKEN:
+                raise jwt.InvalidTokenError("too long")
+            head = jwt.get_unverified_header(token)
+            if head.get("alg") not in self._algorithms or not isinstance(head.get("kid"), str):
+                raise jwt.InvalidAlgorithmError("another algorithm, or no key named")
+            key = await self._keys.find(head["kid"])
+            return jwt.decode(
+                token,
+                key,
+                algorithms=[key.algorithm_name] if key.algorithm_name in self._algorithms else [],
+                audience=self._audience,
+                issuer=self._issuer,
+                leeway=LEEWAY_S,
+                options={"require": ["exp", "iat", "iss", "aud", "sub"]},
+            )
+        except jwt.ExpiredSignatureError as error:
+            raise Unauthenticated("the token has expired", "invalid_token") from error
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:  # which it was is not the caller's
+            raise Unauthenticated("the token is not valid", "invalid_token") from error
+
+
+def _caller(claims: dict[str, Any]) -> Caller:
+    """Scopes are words in ``scope`` (RFC 9068); a subject that is a number is a user's id, any other is a service."""
+    subject, scope = str(claims["sub"]), claims.get("scope", "")
+    user_id = int(subject) if subject.isascii() and subject.isdigit() and len(subject) <= 18 else None
+    scopes = frozenset(scope.split() if isinstance(scope, str) else ())
+    return Caller(f"user:{user_id}" if user_id else f"service:{subject[:100]}", scopes, user_id)

@@ -1,0 +1,1 @@
+"""The development issuer: stands where the company's identity provider stands in production."""

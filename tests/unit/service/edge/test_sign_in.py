@@ -1,0 +1,226 @@
+"""Who may sign in: holders of a token that the issuer signed, for us, and that is still good. Nobody else."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import AsyncIterator, Callable
+from time import time
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from fastapi import FastAPI
+
+from service.edge import signin
+from service.edge.caller import ANY_USER
+from service.edge.gate import Unauthenticated
+from service.edge.signin import IssuerUnavailable, TokenSignIn
+from service.issuer.http import build_router
+from service.issuer.keys import SigningKeys
+
+pytestmark = pytest.mark.anyio
+
+ISSUER = "http://issuer.test"
+AUDIENCE = "signalbox"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Issuer(httpx.ASGITransport):
+    """The development issuer in this process; counts what it is asked, and can be away."""
+
+    def __init__(self) -> None:
+        self.keys = SigningKeys()
+        self.asked: list[str] = []
+        self.away = False
+        app = FastAPI()
+        app.include_router(build_router(self.keys, ISSUER, AUDIENCE, "a secret"))
+        super().__init__(app)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self.away:
+            raise httpx.ConnectError("away")
+        self.asked.append(request.url.path)
+        return await super().handle_async_request(request)
+
+    def token(self, **changes: Any) -> str:
+        claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "7", "scope": "orders:read", **changes}
+        return self.keys.sign({name: value for name, value in claims.items() if value is not None}, 60)
+
+
+@pytest.fixture
+def issuer() -> Issuer:
+    return Issuer()
+
+
+@pytest.fixture
+async def sign_in(issuer: Issuer) -> AsyncIterator[TokenSignIn]:
+    async with httpx.AsyncClient(transport=issuer) as client:
+        yield TokenSignIn(client, ISSUER, AUDIENCE)
+
+
+async def test_a_user_and_a_service_are_told_apart(sign_in: TokenSignIn, issuer: Issuer) -> None:
+    user = await sign_in.authenticate(issuer.token(scope="orders:read users:read"))
+    assert (user.user_id, user.scopes) == (7, {"orders:read", "users:read"})
+    assert user.may_act_for(7)
+    assert not user.may_act_for(8)
+    service = await sign_in.authenticate(issuer.token(sub="client:7", scope=ANY_USER))
+    assert service.user_id is None
+    assert service.may_act_for(8)
+    assert service.subject != user.subject
+
+
+def b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def unsigned(issuer: Issuer) -> str:
+    return jwt.encode(jwt.decode(issuer.token(), options={"verify_signature": False}), None, "none")
+
+
+def with_the_public_key_as_password(issuer: Issuer) -> str:
+    """The confusion of symmetric and asymmetric: HS256 with what everybody can read."""
+    [published] = issuer.keys.published()["keys"]
+    head = b64(json.dumps({"alg": "HS256", "typ": "JWT", "kid": published["kid"]}).encode())
+    body = issuer.token().split(".")[1]
+    import hmac
+
+    mac = hmac.digest(json.dumps(published).encode(), f"{head}.{body}".encode(), "sha256")
+    return f"{head}.{body}.{b64(mac)}"
+
+
+def by_another_key_of_the_same_name(issuer: Issuer) -> str:
+    claims = jwt.decode(issuer.token(), options={"verify_signature": False})
+    kid = jwt.get_unverified_header(issuer.token())["kid"]
+    return jwt.encode(claims, generate_private_key(SECP256R1()), "ES256", headers={"kid": kid})
+
+
+def with_another_body(issuer: Issuer) -> str:
+    head, body, mac = issuer.token().split(".")
+    claims = json.loads(base64.urlsafe_b64decode(body + "=="))
+    return f"{head}.{b64(json.dumps({**claims, 'sub': '8'}).encode())}.{mac}"
+
+
+def without_a_key_named(issuer: Issuer) -> str:
+    return jwt.encode({"sub": "7"}, generate_private_key(SECP256R1()), "ES256")
+
+
+FORGERIES: dict[str, Callable[[Issuer], str]] = {
+    "alg none": unsigned,
+    "alg HS256 with the public key": with_the_public_key_as_password,
+    "another key under the same id": by_another_key_of_the_same_name,
+    "a changed body": with_another_body,
+    "no key id": without_a_key_named,
+    "for another service": lambda issuer: issuer.token(aud="else"),
+    "for nobody": lambda issuer: issuer.token(aud=None),
+    "of another issuer": lambda issuer: issuer.token(iss="http://else.test"),
+    "expired": lambda issuer: issuer.keys.sign({"iss": ISSUER, "aud": AUDIENCE, "sub": "7"}, -3600),
+    "from the future": lambda issuer: issuer.token(nbf=int(time()) + 3600),
+    "without a subject": lambda issuer: issuer.token(sub=None),
+    "with a subject that is no text": lambda issuer: issuer.token(sub=7),
+    "not a token": lambda issuer: "hello",
+    "empty parts": lambda issuer: "..",
+    "no text": lambda issuer: "\x00\xff.é.ü",
+    "too long": lambda issuer: issuer.token(scope="x " * 10_000),
+    "deep": lambda issuer: f"{b64(b'[' * 6000)}.{b64(b'{}')}.x",
+}
+
+
+@pytest.mark.parametrize("forge", FORGERIES.values(), ids=FORGERIES)
+async def test_forgeries_are_refused_without_telling_why(
+    sign_in: TokenSignIn, issuer: Issuer, forge: Callable[[Issuer], str]
+) -> None:
+    await sign_in.authenticate(issuer.token())
+    with pytest.raises(Unauthenticated, match=r"the token (is not valid|has expired)"):
+        await sign_in.authenticate(forge(issuer))
+
+
+async def test_keys_are_asked_for_once_and_again_when_they_are_rotated(
+    sign_in: TokenSignIn, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = issuer.token()
+    for _ in range(5):
+        await sign_in.authenticate(issuer.token())
+    assert issuer.asked.count("/jwks") == 1
+    monkeypatch.setattr(signin, "REFRESH_PAUSE_S", 0.0)
+    issuer.keys.rotate()
+    assert (await sign_in.authenticate(issuer.token())).user_id == 7
+    assert issuer.asked.count("/jwks") == 2
+    assert (await sign_in.authenticate(old)).user_id == 7, "what the old key signed is good until it expires"
+
+
+async def test_strangers_cannot_make_us_ask_the_issuer_all_the_time(sign_in: TokenSignIn, issuer: Issuer) -> None:
+    await sign_in.authenticate(issuer.token())
+    stranger = Issuer()
+    for _ in range(50):
+        stranger.keys.rotate()
+        with pytest.raises(Unauthenticated):
+            await sign_in.authenticate(stranger.token())
+    assert issuer.asked.count("/jwks") == 1
+
+
+async def test_while_the_issuer_is_away_known_keys_go_on(
+    sign_in: TokenSignIn, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issuer.away = True
+    with pytest.raises(IssuerUnavailable):
+        await sign_in.authenticate(issuer.token())
+    issuer.away = False
+    monkeypatch.setattr(signin, "REFRESH_PAUSE_S", 0.0)
+    await sign_in.authenticate(issuer.token())
+    issuer.away = True
+    monkeypatch.setattr(signin, "MAX_AGE_S", 0.0)
+    assert (await sign_in.authenticate(issuer.token(scope=""))).user_id == 7
+
+
+async def test_a_withdrawn_key_is_not_believed_any_more_not_even_for_a_token_seen_before(
+    sign_in: TokenSignIn, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stolen = issuer.token()
+    await sign_in.authenticate(stolen)
+    monkeypatch.setattr(signin, "REFRESH_PAUSE_S", 0.0)
+    for _ in range(3):
+        issuer.keys.rotate()
+    await sign_in.authenticate(issuer.token())
+    with pytest.raises(Unauthenticated):
+        await sign_in.authenticate(stolen)
+
+
+async def test_a_token_seen_before_expires_all_the_same(
+    sign_in: TokenSignIn, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = issuer.token()
+    await sign_in.authenticate(token)
+    later = time() + 120
+    monkeypatch.setattr(signin, "time", lambda: later)
+    monkeypatch.setattr("jwt.api_jwt.datetime", _clock(later))
+    with pytest.raises(Unauthenticated, match="expired"):
+        await sign_in.authenticate(token)
+
+
+def _clock(unix: float) -> type:
+    from datetime import datetime
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime.fromtimestamp(unix, tz)
+
+    return Later
+
+
+async def test_client_credentials_need_the_secret(issuer: Issuer, sign_in: TokenSignIn) -> None:
+    async with httpx.AsyncClient(transport=issuer, base_url=ISSUER) as client:
+        form = {"grant_type": "client_credentials", "scope": "orders:read made:up"}
+        answer = await client.post("/token", data=form, auth=("7", "a secret"))
+        assert answer.json()["scope"] == "orders:read"
+        caller = await sign_in.authenticate(answer.json()["access_token"])
+        assert caller.user_id is None, "a client that is called 7 is not user 7"
+        assert (await client.post("/token", data=form, auth=("7", "guessed"))).status_code == 401
+        assert (await client.post("/token", data=form)).status_code == 401
