@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import get_args
@@ -19,8 +20,9 @@ from sqlalchemy.exc import DBAPIError
 from service import jobs_command
 from service.app import build_api_app, build_issuer_app, build_payments_app, build_worker_app
 from service.data.seed import seed
+from service.secrets import SecretsUnavailable, build_secrets
 from service.server import serve
-from service.settings import ServiceName, Settings, load_settings
+from service.settings import ServiceName, Settings, SettingsRefused, fill_in, load_settings
 
 _BUILDERS: dict[ServiceName, Callable[[Settings], FastAPI]] = {
     "api": build_api_app,
@@ -39,6 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for problem in error.errors():  # the values stay out of it, one may be a password
             name = "_".join(str(part) for part in problem["loc"]).upper()
             _complain(f"SIGNALBOX_{name}: {problem['msg']}")
+        return 2
+    except SettingsRefused as refused:
+        for reason in refused.reasons:
+            _complain(reason)
+        return 2
+    try:
+        if settings.secrets:
+            settings = asyncio.run(fill_in(settings, build_secrets(settings.secrets, os.environ)))
+    except (ValueError, SecretsUnavailable) as error:
+        _complain(f"SIGNALBOX_SECRETS: {error}")
         return 2
     if options.command in _BUILDERS:
         app = _BUILDERS[options.command](settings)

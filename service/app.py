@@ -6,6 +6,7 @@ are first needed; threads and tasks are started, and everything is closed again,
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -47,6 +48,7 @@ from service.orders.repository import CANCEL_QUEUE, FULFIL_QUEUE, SqlOrderReposi
 from service.orders.workflow import RESERVATION_TTL_S, fulfil_order
 from service.payments import http as payments_http
 from service.payments.repository import SqlChargeRepository
+from service.secrets import Rotating, build_secrets
 from service.settings import Settings, SettingsRefused
 from service.telemetry import NullTelemetry, Telemetry
 from service.users import http as users_http
@@ -185,10 +187,10 @@ def build_worker_app(settings: Settings) -> FastAPI:
 
     scheduled = dict(zip(SCHEDULE, (release_expired, forget, forget_keys), strict=True))
     jobs = {FULFIL_QUEUE: fulfil, CANCEL_QUEUE: cancel_charge, **scheduled}
-    name = f"signalbox/{settings.instance_id}"
+    name, password = f"signalbox/{settings.instance_id}", _database_password(settings)
     worker = Worker(
-        lambda: Consumer(settings.database_url, jobs, application_name=f"{name}/queue"),
-        lambda: Scheduler(settings.database_url, SCHEDULE, application_name=f"{name}/schedule"),
+        lambda: Consumer(settings.database_url, jobs, application_name=f"{name}/queue", password=password),
+        lambda: Scheduler(settings.database_url, SCHEDULE, application_name=f"{name}/schedule", password=password),
     )
     for queue in jobs:
         tel.observe_queue(queue, partial(observe_queue, databases, queue))
@@ -219,6 +221,13 @@ def _build_telemetry(settings: Settings) -> Telemetry | NullTelemetry:
     )
 
 
+def _database_password(settings: Settings) -> Rotating | None:
+    """None: the one in the database's address."""
+    if not settings.secrets:
+        return None
+    return Rotating(build_secrets(settings.secrets, os.environ), "database_password")
+
+
 def _build_databases(settings: Settings, tel: Telemetry | NullTelemetry, *, with_replica: bool = False) -> Databases:
     name = f"signalbox/{settings.instance_id}"
     timeouts = Timeouts(
@@ -229,7 +238,13 @@ def _build_databases(settings: Settings, tel: Telemetry | NullTelemetry, *, with
     )
 
     def pool(url: str) -> AsyncEngine:
-        return build_engine(url, pool_size=settings.pool_size, application_name=name, timeouts=timeouts)
+        return build_engine(
+            url,
+            pool_size=settings.pool_size,
+            application_name=name,
+            timeouts=timeouts,
+            password=_database_password(settings),
+        )
 
     primary = pool(settings.database_url)
     tel.instrument_engine(primary, pool_name="primary")
@@ -276,7 +291,8 @@ def _assemble(
     app = FastAPI(
         title=title,
         version=settings.version,
-        docs_url="/docs" if settings.environment == "development" else None,
+        docs_url="/docs" if settings.docs == "on" else None,
+        openapi_url="/openapi.json" if settings.docs == "on" else None,
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,

@@ -1,4 +1,4 @@
-"""Configuration of one process, read from the environment once, when the process starts.
+"""Configuration of one process, read once when it starts: from its environment, and from the file of that environment.
 
 Owns every setting's name, type, default and bound. Knows nothing of what the settings are used for. Addresses that
 may carry a password are kept out of ``repr`` so that no traceback or log line shows them.
@@ -6,18 +6,32 @@ may carry a password are kept out of ``repr`` so that no traceback or log line s
 
 from __future__ import annotations
 
+import os
 from importlib import metadata
+from pathlib import Path
 from typing import Literal
+from urllib.parse import quote, urlsplit
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from service.edge.ratelimit import Policy
+from service.secrets import Secrets
 
 # Known to everybody who reads this, so only good where cursors protect nothing.
 DEVELOPMENT_CURSOR_KEY = "development-cursor-key"
 
 DEVELOPMENT_ISSUER = "http://127.0.0.1:8190"
+# The settings of each environment, one file each; this class is their schema.
+ENVIRONMENTS = Path(__file__).parent / "environments"
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_KNOWN_PASSWORDS = ("", "signalbox", "postgres", "password", "secret", "changeme", "admin")
 
 ServiceName = Literal["api", "worker", "payments", "issuer"]
 Environment = Literal["development", "stage", "production"]
@@ -41,7 +55,7 @@ class SettingsRefused(Exception):
 class Settings(BaseSettings):
     """One process's configuration. Every field is the environment variable ``SIGNALBOX_<FIELD>``."""
 
-    model_config = SettingsConfigDict(env_prefix="SIGNALBOX_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="SIGNALBOX_", extra="forbid", frozen=True)
 
     environment: Environment = "development"
     service_name: ServiceName = "api"
@@ -81,6 +95,9 @@ class Settings(BaseSettings):
     # Whose word on a caller's address is taken: loopback and private networks, where the gateway stands.
     trusted_proxies: str = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"
 
+    # Where passwords and keys come from (service.secrets); empty: they stand in the settings themselves.
+    secrets: str = ""
+    docs: Literal["on", "off"] = "on"
     faults: Literal["on", "off"] = "on"
     fault_seed: int = 0
 
@@ -104,6 +121,20 @@ class Settings(BaseSettings):
             Policy.parse(text)
         return texts
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment goes before the file of its name, the file before the defaults below."""
+        name = os.environ.get("SIGNALBOX_ENVIRONMENT", "development")
+        file = ENVIRONMENTS / f"{name}.toml"
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file if file.is_file() else None)
+
     @property
     def instance_id(self) -> str:
         """Name of this process among its replicas, e.g. ``api-1``."""
@@ -115,12 +146,62 @@ class Settings(BaseSettings):
         return self.environment == "development" and self.faults == "on"
 
 
+def find_refusals(settings: Settings) -> list[str]:
+    """What production must not be, each by its name and with a remedy; nothing in the other environments."""
+    if settings.environment != "production":
+        return []
+    issuer, database, valkey = (
+        urlsplit(url) for url in (settings.issuer_url, settings.database_url, settings.valkey_url)
+    )
+    from_elsewhere = bool(settings.secrets)
+    known_keys = DEVELOPMENT_CURSOR_KEY in settings.cursor_keys.split(",")
+    found = {
+        "FAULTS: faults can be switched on; set it to off": settings.faults == "on",
+        "DOCS: the API's description is open to everybody; set it to off": settings.docs == "on",
+        "SIGN_IN: nobody has to sign in; set it to required": settings.sign_in == "off",
+        "ISSUER_URL: the development issuer, or one without TLS; name yours with https://": issuer.scheme != "https"
+        or issuer.hostname in _LOOPBACK,
+        "CURSOR_KEYS: the key that everybody knows; set one of your own": known_keys and not from_elsewhere,
+        "DATABASE_URL: no password, or one that everybody tries": (database.password or "") in _KNOWN_PASSWORDS
+        and not from_elsewhere,
+        "VALKEY_URL: no password, or one that everybody tries": (valkey.password or "") in _KNOWN_PASSWORDS
+        and not from_elsewhere,
+        "TRUSTED_PROXIES: anybody may say who he is; name the gateway's network": "*" in settings.trusted_proxies,
+    }
+    return [f"SIGNALBOX_{reason}" for reason, applies in found.items() if applies]
+
+
+async def fill_in(settings: Settings, place: Secrets) -> Settings:
+    """``settings`` with the secrets that are read once, at the start: those that ``place`` has go before their own.
+
+    The database's password is read again for every new connection (``secrets.Rotating``); here it is for commands that
+    come and go. Raises ``SecretsUnavailable``.
+    """
+    changes: dict[str, object] = {}
+    if keys := await place.read("cursor_keys"):
+        changes["cursor_keys"] = keys
+    if password := await place.read("valkey_password"):
+        changes["valkey_url"] = _with_password(settings.valkey_url, password)
+    if password := await place.read("database_password"):
+        changes["database_url"] = _with_password(settings.database_url, password)
+    return settings.model_copy(update=changes)
+
+
+def _with_password(url: str, password: str) -> str:
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{user.partition(':')[0]}:{quote(password, safe='')}@{host}").geturl()
+
+
 def load_settings(service_name: ServiceName) -> Settings:
     """Settings of a process started as ``service_name``; the environment may name the service otherwise.
 
-    Raises ``pydantic.ValidationError`` when a setting is missing or out of bounds.
+    Raises ``pydantic.ValidationError`` when a setting is missing or out of bounds, and ``SettingsRefused`` with all the
+    reasons at once when production would run with what is for development.
     """
     settings = Settings()  # type: ignore[call-arg]  # the required fields come from the environment
+    if reasons := find_refusals(settings):
+        raise SettingsRefused(reasons)
     if "service_name" in settings.model_fields_set:
         return settings
     return settings.model_copy(update={"service_name": service_name})

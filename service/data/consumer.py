@@ -18,6 +18,7 @@ from pgqueuer.models import Context, Job
 from pgqueuer.qm import QueueManager
 
 from service import deadline, telemetry
+from service.data.engines import Password
 from service.data.quarantine import CautiousQueries
 from service.data.queue import DEADLINE_HEADER, MESSAGING
 from service.data.queue_connection import close, connect
@@ -53,8 +54,16 @@ class TooLate(Parked):
 class Consumer:
     """Takes jobs out of queues over one connection of its own. For one ``run``: make another to start again."""
 
-    def __init__(self, database_url: str, handlers: Mapping[str, Handler], *, application_name: str) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        handlers: Mapping[str, Handler],
+        *,
+        application_name: str,
+        password: Password | None = None,
+    ) -> None:
         self._database_url = database_url
+        self._password = password
         self._handlers = handlers
         self._application_name = application_name
         self._manager: QueueManager | None = None
@@ -76,7 +85,7 @@ class Consumer:
 
     async def run(self) -> None:
         """Work until ``stop``, then finish the jobs in hand. Raises when the database goes away."""
-        connection = await connect(self._database_url, self._application_name)
+        connection = await connect(self._database_url, self._application_name, self._password)
         try:
             self._queries = CautiousQueries(AsyncpgDriver(connection))
             manager = QueueManager(self._queries)

@@ -16,7 +16,7 @@ request or job (``service.deadline``), which cancels the statement on the server
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -49,14 +49,27 @@ class Timeouts:
         return self.statement_s + 1.0
 
 
-# SQLSTATEs of a server that cannot do it now: connection exceptions, idle in transaction for too long, no connections
-# left, cancelled for its time-out, start-up, shut-down; on a replica, in the way of what is replayed
+# SQLSTATEs of a server that cannot do it now: connection exceptions, idle in transaction for too long, a password just
+# being changed, no connections left, cancelled for its time-out, start-up, shut-down; on a replica, in the way of
+# what is replayed
 # (https://www.postgresql.org/docs/current/errcodes-appendix.html).
-_UNREACHABLE = ("08", "25P03", "40001", "53", "57")
+_UNREACHABLE = ("08", "25P03", "28", "40001", "53", "57")
+
+Password = Callable[[], Awaitable[str]]
 
 
-def build_engine(url: str, *, pool_size: int, application_name: str, timeouts: Timeouts = Timeouts()) -> AsyncEngine:
+def build_engine(
+    url: str,
+    *,
+    pool_size: int,
+    application_name: str,
+    timeouts: Timeouts = Timeouts(),
+    password: Password | None = None,
+) -> AsyncEngine:
     """A pool of at most ``pool_size`` connections. Opens none before one is asked for.
+
+    ``password`` is asked for every new connection, and goes before the one in ``url``: so it can be changed while the
+    pool is in use. Connections that there are stay.
 
     There is no ping before each use, which would double the round trips of a read: when the server goes away, the
     first statement to notice fails, and the pool throws away every connection that it had until then.
@@ -67,6 +80,7 @@ def build_engine(url: str, *, pool_size: int, application_name: str, timeouts: T
         max_overflow=0,
         pool_timeout=timeouts.acquire_s,
         connect_args={
+            **({"password": password} if password else {}),
             "timeout": timeouts.connect_s,
             "command_timeout": timeouts.command_s,
             "server_settings": {

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncpg
 from sqlalchemy.engine import make_url
 
-from service.data.engines import Timeouts
+from service.data.engines import Password, Timeouts
 
 # Longer than any of PgQueuer's statements takes.
 COMMAND_TIMEOUT_S = 10.0
 
 
-async def connect(database_url: str, application_name: str) -> asyncpg.Connection:
-    """A new connection; ``database_url`` is SQLAlchemy's."""
+async def connect(database_url: str, application_name: str, password: Password | None = None) -> asyncpg.Connection:
+    """A new connection; ``database_url`` is SQLAlchemy's. ``password`` stands before the one in it."""
+    secret = {"password": password} if password else {}
     return await asyncpg.connect(
         make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False),
+        **secret,
         timeout=Timeouts().connect_s,
         command_timeout=COMMAND_TIMEOUT_S,
         server_settings={"application_name": application_name},

@@ -12,6 +12,7 @@ from pgqueuer.models import Schedule
 from pgqueuer.queries import Queries
 from pgqueuer.sm import SchedulerManager
 
+from service.data.engines import Password
 from service.data.queue_connection import close, connect
 
 
@@ -20,8 +21,16 @@ class Scheduler:
     seconds as its sixth field), unless the one before is still waiting. One of all workers does it. For one ``run``.
     """
 
-    def __init__(self, database_url: str, schedule: Mapping[str, str], *, application_name: str) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        schedule: Mapping[str, str],
+        *,
+        application_name: str,
+        password: Password | None = None,
+    ) -> None:
         self._database_url = database_url
+        self._password = password
         self._schedule = schedule
         self._application_name = application_name
         self._manager: SchedulerManager | None = None
@@ -29,7 +38,7 @@ class Scheduler:
 
     async def run(self) -> None:
         """Work until ``stop``. Raises when the database goes away."""
-        connection = await connect(self._database_url, self._application_name)
+        connection = await connect(self._database_url, self._application_name, self._password)
         try:
             queries = Queries(AsyncpgDriver(connection))
 

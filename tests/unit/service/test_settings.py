@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from service.settings import load_settings
+from service.settings import ENVIRONMENTS, SettingsRefused, load_settings
 
 DATABASE = "postgresql+asyncpg://signalbox:hunter2@127.0.0.1:1/signalbox"
 
@@ -34,7 +35,7 @@ def test_a_process_is_named_after_its_command_unless_told_otherwise(monkeypatch:
         ("development", "on", True),
         ("development", "off", False),
         ("stage", None, False),
-        ("production", "on", False),
+        ("stage", "on", False),
     ],
 )
 def test_faults_are_allowed_in_development_only(
@@ -78,3 +79,67 @@ def test_addresses_with_passwords_are_not_shown(monkeypatch: pytest.MonkeyPatch)
     settings = load_settings("api")
     assert "hunter2" not in repr(settings)
     assert "hunter2" not in str(settings)
+
+
+GOOD_PRODUCTION = {
+    "ENVIRONMENT": "production",
+    "ISSUER_URL": "https://login.example.com/shop",
+    "CURSOR_KEYS": "3f1c9be27d0a4e55",
+    "DATABASE_URL": "postgresql+asyncpg://signalbox:k3uW-9dQ2@db/signalbox",
+    "VALKEY_URL": "redis://:x7Yt-44fP@valkey/0",
+}
+
+
+def set_all(monkeypatch: pytest.MonkeyPatch, values: dict[str, str]) -> None:
+    for name, value in values.items():
+        monkeypatch.setenv(f"SIGNALBOX_{name}", value)
+
+
+def test_each_environment_has_a_file_and_production_starts_with_what_is_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert {file.stem for file in ENVIRONMENTS.glob("*.toml")} == {"development", "stage", "production"}
+    assert load_settings("api").docs == "on"
+    set_all(monkeypatch, GOOD_PRODUCTION)
+    settings = load_settings("api")
+    assert (settings.docs, settings.faults, settings.sign_in) == ("off", "off", "required")
+    assert settings.rate_limits["POST /v2/orders"] == "60/60"
+    monkeypatch.setenv("SIGNALBOX_POOL_SIZE", "7")
+    assert load_settings("api").pool_size == 7, "the environment goes before the file"
+
+
+def test_production_names_everything_that_it_refuses_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = {"FAULTS": "on", "DOCS": "on", "SIGN_IN": "off", "TRUSTED_PROXIES": "*"}
+    set_all(monkeypatch, {"ENVIRONMENT": "production", **wrong})
+    monkeypatch.setenv("SIGNALBOX_DATABASE_URL", "postgresql+asyncpg://signalbox:signalbox@db/signalbox")
+    with pytest.raises(SettingsRefused) as refused:
+        load_settings("api")
+    named = [reason.split(":")[0].removeprefix("SIGNALBOX_") for reason in refused.value.reasons]
+    assert sorted(named) == sorted([*wrong, "ISSUER_URL", "CURSOR_KEYS", "DATABASE_URL", "VALKEY_URL"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FAULTS", "on"),
+        ("DOCS", "on"),
+        ("SIGN_IN", "off"),
+        ("ISSUER_URL", "http://login.example.com"),
+        ("ISSUER_URL", "https://localhost:8190"),
+        ("CURSOR_KEYS", "3f1c9be27d0a4e55,development-cursor-key"),
+        ("DATABASE_URL", "postgresql+asyncpg://signalbox@db/signalbox"),
+        ("VALKEY_URL", "redis://valkey/0"),
+    ],
+)
+def test_production_refuses_each_development_default(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    set_all(monkeypatch, {**GOOD_PRODUCTION, name: value})
+    with pytest.raises(SettingsRefused, match=f"^SIGNALBOX_{name}: "):
+        load_settings("api")
+
+
+def test_a_file_with_a_setting_that_nobody_knows_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "stage.toml").write_text("pool_sizes = 3\n")
+    monkeypatch.setattr("service.settings.ENVIRONMENTS", tmp_path)
+    monkeypatch.setenv("SIGNALBOX_ENVIRONMENT", "stage")
+    with pytest.raises(ValidationError, match="pool_sizes"):
+        load_settings("api")

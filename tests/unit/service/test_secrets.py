@@ -1,0 +1,187 @@
+"""Secrets come from wherever the platform keeps them; what changes there is seen, what is away goes on as it was.
+
+Vault and the parameter store are stood in for by a server that speaks their wire format and checks the credentials: the
+header of the one, the signature (version 4) of the other, computed again with the secret key.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from service.secrets import Rotating, Secrets, SecretsUnavailable, build_secrets
+from service.settings import Settings, fill_in
+
+pytestmark = pytest.mark.anyio
+
+TOKEN, ACCESS_KEY, SECRET_KEY = "hvs.a-token", "AKIDEXAMPLE", "a secret key"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class StandIn(ThreadingHTTPServer):
+    """Vault's KV 2 engine at ``/v1/secret/data/app``, and AmazonSSM.GetParameter below ``/app``."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.kept: dict[str, str] = {}
+        self.broken = False
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: StandIn
+
+    def do_GET(self) -> None:
+        if self.headers["X-Vault-Token"] != TOKEN:
+            self.answer(403, {"errors": ["permission denied"]})
+        elif self.path != "/v1/secret/data/app" or not self.server.kept:
+            self.answer(404, {"errors": []})
+        else:
+            self.answer(200, {"data": {"data": self.server.kept, "metadata": {"version": 1}}})
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        if not self.signed(body) or self.headers["X-Amz-Target"] != "AmazonSSM.GetParameter":
+            self.answer(400, {"__type": "InvalidSignatureException"})
+            return
+        asked = json.loads(body)
+        name = asked["Name"].removeprefix("/app/")
+        if name not in self.server.kept or not asked["WithDecryption"]:
+            self.answer(400, {"__type": "ParameterNotFound"})
+        else:
+            self.answer(200, {"Parameter": {"Name": asked["Name"], "Value": self.server.kept[name], "Version": 1}})
+
+    def signed(self, body: bytes) -> bool:
+        kept = {name: self.headers[name] for name in ("Content-Type", "X-Amz-Target")}
+        request = AWSRequest("POST", f"{self.server.address}/", headers=kept, data=body)
+        request.context["timestamp"] = self.headers["X-Amz-Date"]
+        signer = SigV4Auth(Credentials(ACCESS_KEY, SECRET_KEY), "ssm", "eu-central-1")
+        request.headers["X-Amz-Date"] = self.headers["X-Amz-Date"]
+        string = signer.string_to_sign(request, signer.canonical_request(request))
+        return self.headers["Authorization"].endswith(f"Signature={signer.signature(string, request)}")
+
+    def answer(self, status: int, document: object) -> None:
+        raw = b"<html>" if self.server.broken else json.dumps(document).encode()
+        self.send_response(200 if self.server.broken else status)
+        self.send_header("content-length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def stand_in() -> Iterator[StandIn]:
+    server = StandIn()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+Keep = Callable[[str, str], None]
+
+
+@pytest.fixture(params=["environment", "files", "vault", "ssm"])
+def place(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stand_in: StandIn
+) -> tuple[Secrets, Keep]:
+    environ: dict[str, str] = {}
+    if request.param == "environment":
+        return build_secrets("environment", environ), lambda name, value: environ.__setitem__(
+            f"SIGNALBOX_SECRET_{name.upper()}", value
+        )
+    if request.param == "files":
+        return build_secrets(
+            f"files:{tmp_path}", environ
+        ), lambda name, value: (tmp_path / name).write_text(value + "\n") and None
+    if request.param == "vault":
+        (tmp_path / "token").write_text(TOKEN + "\n")
+        environ["VAULT_TOKEN_FILE"] = str(tmp_path / "token")
+        return build_secrets(f"vault:{stand_in.address}/secret/app", environ), stand_in.kept.__setitem__
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    environ |= {"AWS_REGION": "eu-central-1", "AWS_ENDPOINT_URL_SSM": stand_in.address}
+    return build_secrets("ssm:/app", environ), stand_in.kept.__setitem__
+
+
+async def test_a_secret_is_read_as_it_is_now(place: tuple[Secrets, Keep]) -> None:
+    secrets, keep = place
+    assert await secrets.read("database_password") is None
+    keep("database_password", "p@ss/w:rd ")
+    assert await secrets.read("database_password") == "p@ss/w:rd "
+    keep("database_password", "another")
+    assert await secrets.read("database_password") == "another"
+    assert await secrets.read("else") is None
+
+
+@pytest.mark.parametrize("kind", ["vault", "ssm"])
+async def test_a_place_that_is_away_or_answers_nonsense_or_refuses_us_says_so_without_secrets(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "guessed")
+    environ = {"VAULT_TOKEN": "guessed", "AWS_REGION": "eu-central-1", "AWS_ENDPOINT_URL_SSM": stand_in.address}
+    secrets = build_secrets(f"vault:{stand_in.address}/secret/app" if kind == "vault" else "ssm:/app", environ)
+    stand_in.kept["database_password"] = "hunter2"
+    with pytest.raises(SecretsUnavailable, match=r"answered 40[03]"):
+        await secrets.read("database_password")
+    stand_in.broken = True
+    with pytest.raises(SecretsUnavailable, match="JSON"):
+        await secrets.read("database_password")
+    stand_in.shutdown()
+    stand_in.server_close()
+    with pytest.raises(SecretsUnavailable, match="ConnectError"):
+        await secrets.read("database_password")
+
+
+async def test_the_last_password_goes_on_while_its_place_is_away(stand_in: StandIn) -> None:
+    environ = {"VAULT_TOKEN": TOKEN}
+    password = Rotating(build_secrets(f"vault:{stand_in.address}/secret/app", environ), "database_password")
+    with pytest.raises(OSError, match="no secret database_password"):
+        await password()
+    stand_in.kept["database_password"] = "one"
+    assert await password() == "one"
+    stand_in.broken = True
+    assert await password() == "one"
+    stand_in.broken = False
+    stand_in.kept["database_password"] = "two"
+    assert await password() == "two"
+
+
+async def test_secrets_go_before_what_the_settings_say(tmp_path: Path) -> None:
+    for name, value in {
+        "cursor_keys": "a-key-of-sixteen",
+        "valkey_password": "a/b",
+        "database_password": "c@d",
+    }.items():
+        (tmp_path / name).write_text(value)
+    settings = Settings(
+        database_url="postgresql+asyncpg://shop:old@db:5432/shop", valkey_url="redis://:old@cache:6379/0"
+    )
+    filled = await fill_in(settings, build_secrets(f"files:{tmp_path}", {}))
+    assert filled.cursor_keys == "a-key-of-sixteen"
+    assert filled.database_url == "postgresql+asyncpg://shop:c%40d@db:5432/shop"
+    assert filled.valkey_url == "redis://:a%2Fb@cache:6379/0"
+
+
+@pytest.mark.parametrize("place", ["", "file:/run", "files:", "vault:https://vault", "ssm:", "gcp:x"])
+def test_what_is_no_place_is_refused_with_a_remedy(place: str) -> None:
+    with pytest.raises(ValueError, match=r"environment, files:FOLDER|such as vault:"):
+        build_secrets(place, {})
