@@ -4,6 +4,9 @@ Owns the counting. Knows neither who a client is nor what a route does. The algo
 one number: the moment at which the bucket would be empty again. One script reads, decides and writes in a single round
 trip, with Valkey's clock, so replicas need no clock in common.
 
+A large quota is drawn in slices of a thousandth, which the process that drew one spends within ``SLICE_S``: then most
+requests need no round trip at all, and what a replica leaves unspent is too little to matter.
+
 When Valkey does not answer, each process counts for itself until it does: limits then hold for each replica, and no
 request fails. It is asked again after ``RETRY_AFTER_S``, so that an outage costs one time-out in that time.
 """
@@ -23,6 +26,8 @@ from redis.exceptions import RedisError
 from service import telemetry
 
 RETRY_AFTER_S = 1.0
+SLICE_S = 1.0
+SLICES = 1_000  # of a quota; a smaller quota is counted one by one
 # Clients that one process remembers while it counts for itself; when there are more, the oldest are forgotten.
 MOST_CLIENTS = 10_000
 
@@ -83,7 +88,14 @@ class RateLimits:
         self._default = default
         self._by_route = by_route
         self._local = LocalBuckets()
+        self._slices: dict[str, _Slice] = {}
         self._ask_again_at = 0.0
+        count = telemetry.metrics.rate_limit_requests
+        self._counters = {
+            (where, allowed): count.labels(where, "allowed" if allowed else "refused")
+            for where in ("shared", "local")
+            for allowed in (True, False)
+        }
 
     def policy(self, route: str) -> Policy:
         """The limit of ``route``: its method and template."""
@@ -93,18 +105,52 @@ class RateLimits:
         """Count one request of ``client`` to ``route``. Never raises."""
         policy = self.policy(route)
         key = f"limit:{policy.quota}/{policy.window_s}:{route}:{client}"  # a new policy counts anew
-        if monotonic() >= self._ask_again_at:
+        now_s = monotonic()
+        drawn = self._slices.get(key)
+        if drawn is not None and drawn.left > 0 and now_s < drawn.until_s:
+            drawn.left -= 1
+            self._counters["shared", True].inc()
+            return drawn.decision
+        if now_s >= self._ask_again_at:
             try:
-                answer: Any = await self._script(keys=[key], args=[policy.cost_us, policy.window_s * 1e6])
-                return self._told("shared", policy, bool(answer[0]), answer[1])
+                size = max(1, policy.quota // SLICES)
+                decision = await self._draw(key, policy, size)
+                if size > 1 and decision.allowed:
+                    self._keep(key, _Slice(size - 1, now_s + SLICE_S, decision))
+                elif size > 1:
+                    decision = await self._draw(key, policy, 1)  # no whole slice is left, perhaps a single one
+                return self._told("shared", decision)
             except (RedisError, OSError):
                 self._ask_again_at = monotonic() + RETRY_AFTER_S
-        return self._told("local", policy, *self._local.count(key, policy, monotonic() * 1e6))
+        return self._told("local", _decide(policy, *self._local.count(key, policy, now_s * 1e6)))
 
-    def _told(self, where: str, policy: Policy, allowed: bool, us: float) -> Decision:
-        telemetry.metrics.rate_limit_requests.labels(where, "allowed" if allowed else "refused").inc()
-        remaining = int((policy.window_s * 1e6 - us) / policy.cost_us) if allowed else 0
-        return Decision(allowed, remaining, math.ceil(us / 1e6))
+    async def _draw(self, key: str, policy: Policy, size: int) -> Decision:
+        answer: Any = await self._script(keys=[key], args=[policy.cost_us * size, policy.window_s * 1e6])
+        return _decide(policy, bool(answer[0]), answer[1])
+
+    def _keep(self, key: str, drawn: _Slice) -> None:
+        self._slices.pop(key, None)
+        self._slices[key] = drawn
+        if len(self._slices) > MOST_CLIENTS:
+            del self._slices[next(iter(self._slices))]
+
+    def _told(self, where: str, decision: Decision) -> Decision:
+        self._counters[where, decision.allowed].inc()
+        return decision
+
+
+@dataclass(slots=True)
+class _Slice:
+    """Requests that may pass without asking, and what is told of the quota meanwhile."""
+
+    left: int
+    until_s: float
+    decision: Decision
+
+
+def _decide(policy: Policy, allowed: bool, us: float) -> Decision:
+    remaining = int((policy.window_s * 1e6 - us) / policy.cost_us) if allowed else 0
+    return Decision(allowed, remaining, math.ceil(us / 1e6))
 
 
 class LocalBuckets:
