@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,18 +35,23 @@ _MESSAGE_KEYS = ("message", "msg", "event", "body")
 _LEVEL_KEYS = ("severity", "severity_text", "level", "detected_level")
 
 
-def write_bundle(evidence: dict[str, Any], runbook: str | None, folder: Path) -> Path:
-    """Write evidence.json and report.html into `folder`, which must be new; return the report's path."""
+def write_bundle(evidence: dict[str, Any], runbook: str | None, folder: Path, profiles: Sequence[Path] = ()) -> Path:
+    """Write evidence.json and report.html into `folder`, which must be new, and copy the profiles there.
+
+    Returns the report's path.
+    """
     folder.mkdir(parents=True)
+    for profile in profiles:
+        shutil.copyfile(profile, folder / profile.name)
     text = json.dumps(evidence, indent=1, ensure_ascii=False, allow_nan=False)
     (folder / "evidence.json").write_text(text + "\n", encoding="utf-8")
     report = folder / "report.html"
-    report.write_text(emit_report(evidence, runbook), encoding="utf-8")
+    report.write_text(emit_report(evidence, runbook, [profile.name for profile in profiles]), encoding="utf-8")
     return report
 
 
-def emit_report(evidence: dict[str, Any], runbook: str | None = None) -> str:
-    """Evidence (and the runbook's markdown) → one HTML document that needs nothing beside it."""
+def emit_report(evidence: dict[str, Any], runbook: str | None = None, profiles: Sequence[str] = ()) -> str:
+    """Evidence (and the runbook's markdown) → one HTML document; only its links to `profiles` need what lies beside."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -71,6 +78,7 @@ def emit_report(evidence: dict[str, Any], runbook: str | None = None) -> str:
         mitigation_steps=_mitigation_steps(runbook),
         headline=emit_headline(evidence),
         figures=_figures(evidence),
+        profiles=profiles,
     )
 
 

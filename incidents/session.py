@@ -20,6 +20,8 @@ from incidents.scenario_file import ScenarioFile
 from incidents.verdict import emit_document, held, judge
 
 CHECKOUT = Path(__file__).parent.parent
+PROFILES = "profiles"
+"""Below the reports: where `signalbox profile` leaves flame graphs. Those made during a run belong to its report."""
 
 
 class Unusable(Exception):
@@ -61,8 +63,10 @@ class Session:
                 progress.now("collecting the evidence")
                 evidence = await observe_evidence(record, claims, self.source, backends, self.components)
                 stamp = datetime.fromtimestamp(record.started_at, UTC).strftime("%Y%m%dT%H%M%SZ")
+                profiles = made_since(out / PROFILES, record.started_at)
                 try:
-                    report = write_bundle(evidence, self._runbook(), _new_folder(out, f"{record.id}-{stamp}"))
+                    folder = _new_folder(out, f"{record.id}-{stamp}")
+                    report = write_bundle(evidence, self._runbook(), folder, profiles)
                 except OSError as error:
                     raise Unusable(f"the report cannot be written: {error}. Choose another --out folder") from None
                 headline = emit_headline(evidence)
@@ -77,6 +81,12 @@ class Session:
             return (CHECKOUT / self.source.scenario.runbook).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             return None
+
+
+def made_since(folder: Path, moment: float) -> list[Path]:
+    """The profiles that were recorded in `folder` since then (seconds since the epoch), oldest first."""
+    found = [(file.stat().st_mtime, file) for file in folder.glob("*.svg")]
+    return [file for at, file in sorted(found) if at >= moment]
 
 
 def _new_folder(parent: Path, name: str) -> Path:

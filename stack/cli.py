@@ -23,7 +23,7 @@ from rich.text import Text
 from typer.exceptions import TyperException
 
 from stack.components import JOBS
-from stack.display import Lines, build_display, component_table
+from stack.display import Lines, build_countdown, build_display, component_table
 from stack.errors import StackError, WrongUse
 from stack.layout import Layout
 from stack.native import control
@@ -211,6 +211,31 @@ def jobs(context: typer.Context) -> int:
     return control.run_step(layout, JOBS, context.args)
 
 
+def profile(
+    service: Annotated[str, typer.Argument(help="api, worker or payments; or a replica, like api-2.")],
+    seconds: Annotated[int, typer.Option(min=1, max=600, help="How long to look.")] = 10,
+    replica: Annotated[int | None, typer.Option(help="Which replica of the API. [default: 1]")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write the SVG.")] = None,
+    as_json: Json = False,
+) -> int:
+    """Write a flame graph of a live process, which runs on meanwhile."""
+    from stack import profile as profiling
+
+    target = profiling.find_target(_running(Layout.from_environment()), service, replica)
+    file = (out or profiling.default_file(target)).absolute()
+    with build_countdown(_notes(), f"Profiling {target.name} (process {target.pid})", seconds) as tick:
+        found = profiling.record(target, seconds, file, tick=tick)
+    if as_json:
+        _print_json(asdict(found))
+        return 0
+    for frame, percent in found.hottest:
+        _results().print(Text(f"{percent:5.1f} %  {frame}"))
+    _results().print(Text(found.file), soft_wrap=True)
+    if not found.samples:
+        _say("The process did nothing meanwhile: the graph is empty.")
+    return 0
+
+
 def build_app(arguments: Sequence[str]) -> typer.Typer:
     """The command line. A sibling's commands are loaded only when they are called or help is asked for."""
     app = typer.Typer(
@@ -221,7 +246,7 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
-    for command in (up, down, restart, status, urls, logs, doctor):
+    for command in (up, down, restart, status, urls, logs, doctor, profile):
         app.command()(command)
     passed_on = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
     app.command(context_settings=passed_on)(jobs)

@@ -4,11 +4,14 @@ Reads states, decides nothing. Everything goes to standard error, so that standa
 """
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Protocol, Self
 
 from rich.console import Console
 from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -87,6 +90,19 @@ class Lines:
 def build_display(console: Console, known: StackState | None = None) -> Display:
     """The display that suits the console; `known` is what needs no line any more."""
     return LiveTable(console) if console.is_terminal else Lines(console, known)
+
+
+@contextmanager
+def build_countdown(console: Console, what: str, seconds: float) -> Iterator[Callable[[float], None]]:
+    """A bar for what takes so long; what it yields is told the seconds gone by. One line where no bar can be."""
+    if not console.is_terminal:
+        console.print(Text(f"{what}: {seconds:g} s …"), soft_wrap=True)
+        yield lambda gone: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f} of {task.total:.0f} s"))
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(what, total=seconds)
+        yield lambda gone: progress.update(task, completed=gone)
 
 
 def component_table(parts: list[ComponentState]) -> Table:

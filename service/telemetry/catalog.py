@@ -157,6 +157,12 @@ FULFILMENT_DELAY = Metric(
     FULFILMENT_SECONDS,
 )
 LOOP_LAG = Metric("event_loop_lag_seconds", "histogram", "How late the event loop ran a timer.", (), PAUSE_SECONDS)
+LOOP_STALLED = Metric(
+    "event_loop_stalled_seconds",
+    "counter",
+    "Time in which one frame (module:function:line) kept the event loop from running.",
+    ("code_frame",),
+)
 GC_PAUSE = Metric(
     "python_gc_pause_seconds", "histogram", "Length of a garbage collection.", ("generation",), PAUSE_SECONDS
 )

@@ -53,6 +53,7 @@ class Instruments:
         self.orders_placed = self._counter(catalog.ORDERS_PLACED)
         self.fulfilment_delay = self._histogram(catalog.FULFILMENT_DELAY)
         self.loop_lag = self._histogram(catalog.LOOP_LAG)
+        self.loop_stalled = self._counter(catalog.LOOP_STALLED)
         self.gc_pause = self._histogram(catalog.GC_PAUSE)
         self.build_info = self._gauge(catalog.BUILD_INFO)
         self.fault_active = self._gauge(catalog.FAULT_ACTIVE)

@@ -66,12 +66,13 @@ class GarbagePauses:
             self._children[info["generation"]].observe(time.perf_counter() - self._started)
 
 
-async def observe_loop_lag(instruments: Instruments) -> None:
-    """Measure for ever how late the loop runs a timer."""
+async def observe_loop_lag(instruments: Instruments, beat: Callable[[], None]) -> None:
+    """Measure for ever how late the loop runs a timer; ``beat`` is called whenever it does."""
     loop = asyncio.get_running_loop()
     while True:
         due = loop.time() + LAG_INTERVAL_S
         await asyncio.sleep(LAG_INTERVAL_S)
+        beat()
         instruments.loop_lag.observe(max(0.0, loop.time() - due))
 
 

@@ -36,6 +36,7 @@ from service.telemetry.pipeline import Pipeline
 from service.telemetry.routes import route_templates
 from service.telemetry.spans import Active, Span, TracerProvider, current_span
 from service.telemetry.sql import instrument_engine
+from service.telemetry.stalls import LoopWatch
 from service.telemetry.websocket import WebSocketTelemetry
 
 _current: Telemetry | NullTelemetry | None = None
@@ -74,6 +75,7 @@ class Telemetry:
         self.sink: Callable[[Span], None] = self.pipeline.accept
         self._handler = LineHandler(self.writer, JsonFormatter(identity))
         self._garbage = runtime.GarbagePauses(self.instruments)
+        self._loop_watch = LoopWatch(self.instruments, runtime.LAG_INTERVAL_S)
         self._started = False
         self._tasks: list[asyncio.Task[None]] = []
         self._queues: list[tuple[str, Callable[[], Awaitable[runtime.QueueStats]]]] = []
@@ -161,7 +163,8 @@ class Telemetry:
         self._garbage.start()
         self.take_over_logging()
         loop = asyncio.get_running_loop()
-        self._tasks.append(loop.create_task(runtime.observe_loop_lag(self.instruments)))
+        self._loop_watch.start()
+        self._tasks.append(loop.create_task(runtime.observe_loop_lag(self.instruments, self._loop_watch.beat)))
         for name, stats in self._queues:
             self._tasks.append(
                 loop.create_task(runtime.observe_queue(self.instruments, name, stats, self._queue_problem))
@@ -178,6 +181,7 @@ class Telemetry:
         """``shutdown`` for a process without a loop."""
         deadline = time.monotonic() + timeout_s
         self._garbage.stop()
+        self._loop_watch.stop()
         self.pipeline.stop()
         self.exporter.stop(max(0.0, deadline - time.monotonic()) * 0.7)
         self.writer.stop(max(0.0, deadline - time.monotonic()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,9 +16,9 @@ from conftest import read_brief
 from stand_in import HOSTILE, StandIn
 
 from incidents.plot import Axis, build_plot, emit_offset, emit_value
-from incidents.report import emit_link, emit_report
+from incidents.report import emit_link, emit_report, write_bundle
 from incidents.scenario_file import ScenarioFile
-from incidents.session import Session
+from incidents.session import Session, made_since
 
 RUNBOOK = (
     f"# An alert\n\n## Meaning\n\nsecret\n\n## Mitigation\n\n1. Roll **payments** back. {HOSTILE}\n\n## After\n\nrest\n"
@@ -101,6 +102,22 @@ def test_a_report_can_be_drawn_again_from_its_evidence_and_the_hashes_are_its_ow
     for name, expected in hostile["hashes"].items():
         canonical = json.dumps(hostile[name], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         assert "sha256:" + hashlib.sha256(canonical.encode()).hexdigest() == expected, name
+
+
+def test_profiles_made_during_the_run_lie_beside_the_report_and_are_linked(
+    hostile: dict[str, Any], tmp_path: Path
+) -> None:
+    made = tmp_path / "profiles"
+    made.mkdir()
+    for name, at in (("before.svg", 90), ("api-1.svg", 110), ("notes.txt", 120)):
+        (made / name).write_text(f"<svg>{name}</svg>")
+        os.utime(made / name, (at, at))
+    found = made_since(made, 100.0)
+    report = write_bundle(hostile, RUNBOOK, tmp_path / "report", found)
+    assert '<a href="api-1.svg">' in report.read_text()
+    assert "before.svg" not in report.read_text()
+    assert (report.parent / "api-1.svg").read_text() == "<svg>api-1.svg</svg>"
+    assert "Flame graphs" not in emit_report(hostile, RUNBOOK)
 
 
 def test_the_timeline_is_in_order_and_begins_before_the_onset(hostile: dict[str, Any]) -> None:

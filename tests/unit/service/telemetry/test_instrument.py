@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import threading
 import time
 from collections.abc import Iterator
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from opentelemetry import trace
-from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireSpan
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -25,46 +21,7 @@ from starlette.websockets import WebSocketDisconnect
 from service.telemetry import instrument
 from service.telemetry.testing import Recorded, former_door
 from tests.unit.service.telemetry.applications import WORK_S, Broken, build_fastapi, build_starlette
-
-SERVER = WireSpan.SpanKind.SPAN_KIND_SERVER
-
-
-class Served:
-    """An instrumented application behind a real server, and what it told."""
-
-    def __init__(self, app: Starlette) -> None:
-        self.app = app
-        self.recorded = Recorded(instrument(app, service_name="tested"))
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.address = self.socket.getsockname()
-        config = uvicorn.Config(app, log_config=None, ws="none", lifespan="on", timeout_graceful_shutdown=2)
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, args=([self.socket],), daemon=True)
-        self._thread.start()
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.address[1]}", timeout=10)
-
-    def stop(self) -> None:
-        self.http.close()
-        self._server.should_exit = True
-        self._thread.join(10)
-        assert not self._thread.is_alive()
-
-    def server_span(self, within_s: float = 5.0) -> WireSpan:
-        """The one server span, once it has come."""
-        deadline = time.monotonic() + within_s
-        while time.monotonic() < deadline:
-            found = [span for span in self.recorded.spans() if span.kind == SERVER]
-            if found:
-                assert len(found) == 1, [span.name for span in found]
-                return found[0]
-            time.sleep(0.01)
-        raise AssertionError(f"no server span within {within_s:g} s")
-
-    def raw(self, request: str) -> socket.socket:
-        """A connection on which a request was begun, to be left at any time."""
-        connection = socket.create_connection(self.address, timeout=10)
-        connection.sendall(request.replace("\n", "\r\n").encode())
-        return connection
+from tests.unit.service.telemetry.serving import Served
 
 
 @pytest.fixture(scope="module", params=[build_starlette, build_fastapi], ids=["starlette", "fastapi"])
