@@ -38,6 +38,8 @@ class PeerShape:
         status = (span.attributes or {}).get(_STATUS, 0)
         key = (status, classify_call(status, raised=not status))
         child = self._children.get(key)
+        if child is None and len(self._children) >= catalog.MAX_PEER_ANSWERS:
+            return self._durations.labels(*self._labels, "other", key[1]), catalog.REQUEST_SECONDS
         if child is None:
             counted = self._durations.labels(*self._labels, str(status or "error"), key[1])
             child = self._children[key] = Distribution(counted, catalog.REQUEST_SECONDS)
@@ -68,7 +70,9 @@ def instrument_http_client(client: httpx.AsyncClient, instruments: Instruments, 
         key = (request.method, url.host, url.port or (443 if url.scheme == "https" else 80))
         shape = shapes.get(key)
         if shape is None:
-            shape = shapes[key] = PeerShape(*key, instruments)
+            if len(shapes) >= catalog.MAX_PEERS:
+                key = (request.method if request.method in catalog.STANDARD_METHODS else "", catalog.OTHER_PEER, 0)
+            shape = shapes.get(key) or shapes.setdefault(key, PeerShape(*key, instruments))
         span = CallSpan(shape, current_span(), sink)
         request.headers["traceparent"] = span.traceparent()
         token = enter(span)

@@ -191,8 +191,13 @@ UNMATCHED_ROUTE = "unmatched"
 OVERFLOW_ROUTE = "overflow"
 OTHER_METHOD = "_OTHER"
 STANDARD_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"})
-# Ceiling on (route, method, status) combinations a process may export; what comes later is counted as overflow.
-MAX_REQUEST_SHAPES = 500
+# (route, method, status) combinations that a process may export beyond those its routes have from the start; what comes
+# later is counted as overflow. A combination is fifteen series, a process is promised to stay below 2,000.
+MAX_MORE_SHAPES = 60
+# Peers of outbound calls, and answers of one peer, that are told apart; a user may choose neither.
+MAX_PEERS = 50
+MAX_PEER_ANSWERS = 10
+OTHER_PEER = "other"
 
 # Probes and scrapes are the platform's conversation with the process, not its users': no span, no line, no SLI.
 UNOBSERVED_PATHS = frozenset({"/livez", "/readyz", "/startupz", "/metrics"})

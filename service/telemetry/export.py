@@ -17,6 +17,8 @@ from service.telemetry.instruments import Instruments
 
 MAX_BUFFERED_BYTES = 24 * 1024 * 1024  # of the 64 MiB that telemetry may hold while everything stands still
 MAX_REQUEST_SPANS = 8192
+# Collectors refuse a body of more than 20 MiB for good (confighttp's max_request_body_size), and it is held twice.
+MAX_REQUEST_BYTES = 4 * 1024 * 1024
 RETRYABLE = frozenset({408, 429, 502, 503, 504})  # OTLP/HTTP specification, "Failures"
 
 
@@ -59,11 +61,21 @@ class SpanExporter:
         if self._address:
             threading.Thread(target=self._run, name="telemetry-spans", daemon=True).start()
 
+    def after_fork(self) -> None:
+        """In the child: the parent delivers what is pending, over its own connection."""
+        self._lock = threading.Lock()
+        self._wake, self._idle = threading.Event(), threading.Event()
+        self._idle.set()
+        self._pending.clear()
+        self._bytes = 0
+        self._connection = None
+        self.start()
+
     def put(self, chunk: bytes, spans: int) -> None:
         """Queue ``chunk``: ``spans`` encoded spans, each a field of ``ScopeSpans``."""
         self._produced.inc(spans)
-        if self._address is None:
-            self._dropped["disabled"].inc(spans)
+        if self._address is None or self._stopping.is_set():
+            self._dropped["shutdown" if self._address else "disabled"].inc(spans)
             return
         with self._lock:
             self._pending.append((chunk, spans))
@@ -97,12 +109,13 @@ class SpanExporter:
 
     def _take(self) -> tuple[list[bytes], int]:
         chunks: list[bytes] = []
-        spans = 0
+        spans = size = 0
         with self._lock:
-            while self._pending and spans < MAX_REQUEST_SPANS:
+            while self._pending and spans < MAX_REQUEST_SPANS and size < MAX_REQUEST_BYTES:
                 chunk, count = self._pending.popleft()
                 chunks.append(chunk)
                 spans += count
+                size += len(chunk)
         return chunks, spans
 
     def _deliver(self, chunks: list[bytes], spans: int) -> None:

@@ -5,6 +5,7 @@ Owns the registry and its instruments. Knows nothing of spans, threads or HTTP.
 
 from __future__ import annotations
 
+import threading
 import time
 from bisect import bisect_left
 from typing import Any
@@ -61,6 +62,13 @@ class Instruments:
         self.exported = self._counter(catalog.TELEMETRY_EXPORTED)
         self.dropped = self._counter(catalog.TELEMETRY_DROPPED)
         self.overflow = self._counter(catalog.TELEMETRY_OVERFLOW)
+
+    def after_fork(self) -> None:
+        """In the child: what was delivered until now is the parent's account. Its threads may have held a lock."""
+        for counter in (self.produced, self.exported, self.dropped):
+            for child in counter._metrics.values():
+                child._value._lock = threading.Lock()  # type: ignore[attr-defined]
+                child.reset()  # type: ignore[attr-defined]
 
     def _histogram(self, metric: catalog.Metric) -> Histogram:
         return self._made(Histogram, metric, buckets=metric.buckets)

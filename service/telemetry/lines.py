@@ -18,8 +18,9 @@ from typing import Any
 from opentelemetry import trace
 from pythonjsonlogger.orjson import OrjsonFormatter
 
+from service.telemetry.exceptions import exception_message, exception_stack
 from service.telemetry.instruments import Instruments
-from service.telemetry.redact import redact_text
+from service.telemetry.redact import redact_value
 from service.telemetry.spans import exception_name
 
 MAX_BUFFERED_BYTES = 8 * 1024 * 1024  # of the 64 MiB that telemetry may hold while everything stands still
@@ -50,6 +51,15 @@ class LineWriter:
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="telemetry-lines", daemon=True)
         self._thread.start()
+
+    def after_fork(self) -> None:
+        """In the child: the parent writes what is pending."""
+        self._lock = threading.Lock()
+        self._wake, self._idle = threading.Event(), threading.Event()
+        self._idle.set()
+        self._pending.clear()
+        self._bytes = 0
+        self.start()
 
     def put(self, chunk: bytes, lines: int = 1) -> None:
         """Queue ``chunk``: ``lines`` whole lines, each with its newline."""
@@ -110,6 +120,9 @@ class JsonFormatter(OrjsonFormatter):
         super().__init__("%(message)s", static_fields=static)
 
     def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
+        if isinstance(record.args, tuple) and any(isinstance(argument, BaseException) for argument in record.args):
+            told = (exception_message(one) if isinstance(one, BaseException) else one for one in record.args)
+            record.message = record.msg % tuple(told)
         super().add_fields(log_data, record, message_dict)
         log_data.pop("color_message", None)  # uvicorn's message once more, with escape codes
         fields: dict[str, Any] = {
@@ -123,9 +136,10 @@ class JsonFormatter(OrjsonFormatter):
             fields["span_id"] = f"{context.span_id:016x}"
         if record.exc_info and record.exc_info[1] is not None:
             fields["exception.type"] = exception_name(record.exc_info[1])
-            fields["exception.stacktrace"] = redact_text(log_data.pop("exc_info", ""))
+            fields["exception.stacktrace"] = exception_stack(record.exc_info[1])
+            log_data.pop("exc_info", "")
         for key, value in log_data.items():
-            fields[key] = redact_text(value) if type(value) is str else value
+            fields[key] = redact_value(key, value)
         log_data.clear()
         log_data.update(fields)
 

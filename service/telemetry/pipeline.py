@@ -8,10 +8,11 @@ delivery.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import Any, Protocol
 
 import orjson
@@ -88,6 +89,7 @@ class Pipeline:
         self._draining = threading.Lock()
         self._stopping = threading.Event()
         self._shapes: dict[tuple[str, str, int, Outcome], RequestShape] = {}
+        self._ceiling = catalog.MAX_MORE_SHAPES
         self._plain: dict[tuple[str, int], otlp.SpanShape] = {}
         self._static = orjson.dumps(dict(resource))[1:-1].decode()
 
@@ -108,6 +110,12 @@ class Pipeline:
 
     def start(self) -> None:
         threading.Thread(target=self._tick, name="telemetry-ticker", daemon=True).start()
+
+    def after_fork(self) -> None:
+        """In the child: what is under way is the parent's, and so is its thread."""
+        self._draining = threading.Lock()
+        self._finished.clear()
+        self.start()
 
     def stop(self) -> None:
         self._stopping.set()
@@ -193,9 +201,13 @@ class Pipeline:
 
     # what spans share
 
-    def request_shape(self, method: str, route: str, status: int, outcome: Outcome) -> RequestShape:
-        """The shape of a request; making it also creates its metric series, at zero."""
-        return self._shape(method, route, status, outcome)
+    def expect(self, routes: Iterable[tuple[str, str]]) -> None:
+        """Make the series of these methods and route templates, at zero; then only so many more may come."""
+        self._ceiling = sys.maxsize
+        for method, route in routes:
+            self._shape(method, route, 200, "good")
+            self._shape(method, route, 500, "bad")
+        self._ceiling = len(self._shapes) + catalog.MAX_MORE_SHAPES
 
     def _shape(self, method: str, route: str, status: int, outcome: Outcome) -> RequestShape:
         if method not in catalog.STANDARD_METHODS:
@@ -204,9 +216,13 @@ class Pipeline:
         shape = self._shapes.get(key)
         if shape is not None:
             return shape
-        if len(self._shapes) >= catalog.MAX_REQUEST_SHAPES and route != catalog.OVERFLOW_ROUTE:
+        if status == 405 and route != catalog.UNMATCHED_ROUTE:  # a stranger's method: no route has matched it
+            self._shapes[key] = shape = self._shape(method, catalog.UNMATCHED_ROUTE, status, outcome)
+            return shape
+        if len(self._shapes) >= self._ceiling and route != catalog.OVERFLOW_ROUTE:
             self._instruments.overflow.inc()
-            return self._shape(method, catalog.OVERFLOW_ROUTE, status // 100 * 100, outcome)
+            failed = self._shapes.get((method, route, 500, "bad")) if outcome == "bad" else None
+            return failed or self._shape(catalog.OTHER_METHOD, catalog.OVERFLOW_ROUTE, status // 100 * 100, outcome)
         attributes: dict[str, object] = {"http.request.method": method, "url.scheme": "http"}
         if route != catalog.UNMATCHED_ROUTE:
             attributes["http.route"] = route

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
 
 from service.telemetry.instruments import Instruments
+from service.telemetry.stalls import LoopWatch
 
 LAG_INTERVAL_S = 0.1
 QUEUE_INTERVAL_S = 1.0
@@ -66,14 +67,18 @@ class GarbagePauses:
             self._children[info["generation"]].observe(time.perf_counter() - self._started)
 
 
-async def observe_loop_lag(instruments: Instruments, beat: Callable[[], None]) -> None:
-    """Measure for ever how late the loop runs a timer; ``beat`` is called whenever it does."""
+async def observe_loop_lag(instruments: Instruments, watch: LoopWatch) -> None:
+    """Measure as long as the loop runs how late it runs a timer, and tell ``watch`` whenever it does."""
     loop = asyncio.get_running_loop()
-    while True:
-        due = loop.time() + LAG_INTERVAL_S
-        await asyncio.sleep(LAG_INTERVAL_S)
-        beat()
-        instruments.loop_lag.observe(max(0.0, loop.time() - due))
+    watch.start()
+    try:
+        while True:
+            due = loop.time() + LAG_INTERVAL_S
+            await asyncio.sleep(LAG_INTERVAL_S)
+            watch.beat()
+            instruments.loop_lag.observe(max(0.0, loop.time() - due))
+    finally:
+        watch.stop()
 
 
 async def observe_queue(

@@ -13,7 +13,6 @@ import contextlib
 import os
 import random
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -26,7 +25,8 @@ from opentelemetry.trace.propagation import _SPAN_KEY  # the API has no public n
 from opentelemetry.util._decorator import _agnosticcontextmanager  # what the API's own tracer uses
 from opentelemetry.util.types import Attributes, AttributeValue
 
-from service.telemetry.redact import redact_text
+from service.telemetry.exceptions import exception_message, exception_stack
+from service.telemetry.redact import redact_text, redact_value
 
 # Limits of the OpenTelemetry specification (OTEL_SPAN_*_COUNT_LIMIT defaults).
 MAX_ATTRIBUTES = 128
@@ -72,6 +72,7 @@ class Span(trace.Span):
     error_type: str | None = None
     end_ns = 0
     _context: SpanContext | None = None
+    _failure: str | None = None  # what the exception said that was recorded last
     _trace_id = b""
     _span_id = b""
 
@@ -137,7 +138,7 @@ class Span(trace.Span):
         if key not in attributes and len(attributes) >= MAX_ATTRIBUTES:
             self.dropped_attributes += 1
             return
-        attributes[key] = redact_text(value) if type(value) is str else value
+        attributes[key] = value if type(value) is bool else redact_value(key, value)
 
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
         for key, value in attributes.items():
@@ -152,7 +153,7 @@ class Span(trace.Span):
             self.dropped_events += 1
             return
         at = now_ns() if timestamp is None else timestamp - wall_clock_offset()
-        clean = {k: redact_text(v) if type(v) is str else v for k, v in attributes.items()} if attributes else None
+        clean = {key: redact_value(key, value) for key, value in attributes.items()} if attributes else None
         self.events.append((name, at, clean))
 
     def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
@@ -163,7 +164,8 @@ class Span(trace.Span):
         if len(self.links) >= MAX_LINKS:
             self.dropped_links += 1
             return
-        self.links.append(Link(context, attributes))
+        clean = {key: redact_value(key, value) for key, value in attributes.items()} if attributes else None
+        self.links.append(Link(context, clean))
 
     def update_name(self, name: str) -> None:
         if not self.end_ns:
@@ -179,7 +181,12 @@ class Span(trace.Span):
         if code is StatusCode.UNSET:
             return
         self.status_code = code
-        self.status_message = redact_text(description) if description and code is StatusCode.ERROR else None
+        if not description or code is not StatusCode.ERROR:
+            self.status_message = None
+        elif self._failure is not None:  # the API puts the message of the exception that it has just recorded here
+            self.status_message = self._failure
+        else:
+            self.status_message = redact_text(description)
 
     def record_exception(
         self,
@@ -188,13 +195,13 @@ class Span(trace.Span):
         timestamp: int | None = None,
         escaped: bool = False,
     ) -> None:
-        name = exception_name(exception)
-        stack = "".join(traceback.format_exception(type(exception), exception, exception.__traceback__, limit=-20))
+        message = exception_message(exception)
         fields: dict[str, AttributeValue] = {
-            "exception.type": name,
-            "exception.message": str(exception),
-            "exception.stacktrace": stack,
+            "exception.type": exception_name(exception),
+            "exception.message": message,
+            "exception.stacktrace": exception_stack(exception),
         }
+        self._failure = message
         if attributes:
             fields.update(attributes)
         self.add_event("exception", fields, timestamp)
@@ -203,7 +210,7 @@ class Span(trace.Span):
         """Mark the span as failed by ``exception``, which is left to travel on."""
         self.error_type = exception_name(exception)
         self.record_exception(exception)
-        self.set_status(StatusCode.ERROR, str(exception))
+        self.set_status(StatusCode.ERROR, self._failure)
 
     def end(self, end_time: int | None = None) -> None:
         if self.end_ns:

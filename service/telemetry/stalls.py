@@ -81,7 +81,7 @@ class LoopWatch:
 
     def _tell(self, blocker: Blocker, beat: float) -> None:
         """A line at once, as the loop may never run again; the seconds when it does."""
-        trace = blocker.request.ids() if blocker.request else None
+        trace = blocker.request.get_span_context() if blocker.request else None
         frame_module, _, line = blocker.frame.rpartition(":")
         fields: dict[str, object] = {
             "code.function.name": frame_module.replace(":", "."),
@@ -89,7 +89,7 @@ class LoopWatch:
             "code.stacktrace": "\n".join(blocker.stack),
         }
         if trace:
-            fields |= {"trace_id": f"{trace[0]:032x}", "span_id": f"{trace[1]:016x}"}
+            fields |= {"trace_id": f"{trace.trace_id:032x}", "span_id": f"{trace.span_id:016x}"}
         _logger.warning("event loop blocked by %s", blocker.frame, extra=fields)
         if blocker.request is not None:
             blocker.request.add_event("event_loop.blocked", {"code.frame": blocker.frame})

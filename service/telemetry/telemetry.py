@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
@@ -94,9 +96,7 @@ class Telemetry:
 
         def build_with_telemetry() -> App:
             self.pipeline.observe_app(app)
-            for method, template in route_templates(app.routes):
-                self.pipeline.request_shape(method, template, 200, "good")
-                self.pipeline.request_shape(method, template, 500, "bad")
+            self.pipeline.expect(route_templates(app.routes))
             switch_off_fastapis_own(app)
             inner = build()
             websocket = WebSocketTelemetry(inner, self.sink, self.pipeline.template, self.instruments)
@@ -162,13 +162,19 @@ class Telemetry:
         self.pipeline.start()
         self._garbage.start()
         self.take_over_logging()
+        living = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: (found := living()) and found._after_fork())
         loop = asyncio.get_running_loop()
-        self._loop_watch.start()
-        self._tasks.append(loop.create_task(runtime.observe_loop_lag(self.instruments, self._loop_watch.beat)))
+        self._tasks.append(loop.create_task(runtime.observe_loop_lag(self.instruments, self._loop_watch)))
         for name, stats in self._queues:
             self._tasks.append(
                 loop.create_task(runtime.observe_queue(self.instruments, name, stats, self._queue_problem))
             )
+
+    def _after_fork(self) -> None:
+        """A child of ``os.fork`` or ``multiprocessing`` has the buffers and none of the threads: begin anew there."""
+        for part in (self.instruments, self.exporter, self.writer, self.pipeline):
+            part.after_fork()
 
     async def shutdown(self, timeout_s: float = 3.0) -> None:
         """Flush what is there and stop, within ``timeout_s`` however the backends behave."""
@@ -181,7 +187,6 @@ class Telemetry:
         """``shutdown`` for a process without a loop."""
         deadline = time.monotonic() + timeout_s
         self._garbage.stop()
-        self._loop_watch.stop()
         self.pipeline.stop()
         self.exporter.stop(max(0.0, deadline - time.monotonic()) * 0.7)
         self.writer.stop(max(0.0, deadline - time.monotonic()))

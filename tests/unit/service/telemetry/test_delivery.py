@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
 import os
 import socket
 import threading
@@ -17,10 +19,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from service.telemetry import otlp
-from service.telemetry.export import SpanExporter
+from service import telemetry
+from service.telemetry import Telemetry, build_telemetry, otlp
+from service.telemetry.export import MAX_REQUEST_BYTES, SpanExporter
 from service.telemetry.instruments import Instruments
 from service.telemetry.lines import LineWriter
+from service.telemetry.testing import former_door
 
 SPAN = otlp.SpanShape("n", 1).encode(b"t" * 16, b"s" * 8, b"", 1, 2)
 
@@ -31,6 +35,7 @@ class Collector:
     def __init__(self, port: int = 0) -> None:
         self.answers: list[tuple[int, int]] = []
         self.spans = 0
+        self.sizes: list[int] = []
         self.connections: list[socket.socket] = []
         owner = self
 
@@ -43,6 +48,7 @@ class Collector:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
+                owner.sizes.append(len(body))
                 request = ExportTraceServiceRequest.FromString(body)
                 count = sum(len(s.spans) for r in request.resource_spans for s in r.scope_spans)
                 status, rejected = owner.answers.pop(0) if owner.answers else (200, 0)
@@ -205,3 +211,51 @@ def test_a_closed_stdout_is_counted_not_raised() -> None:
     assert writer.flush(5)
     assert counted(instruments, "dropped", reason="write_failed") == 1
     assert balance(instruments, "logs") == 0
+
+
+def test_a_forked_process_tells_its_own_and_nothing_of_its_parents(collector: Collector) -> None:
+    with former_door():
+        read, write = os.pipe()
+        made = build_telemetry(
+            service_name="forked",
+            service_version="0",
+            instance_id="1",
+            environment="development",
+            otlp_url=f"http://127.0.0.1:{collector.port}",
+            line_fd=write,
+        )
+        asyncio.run(_start(made))
+        with made.exporter._lock:  # a thread of the parent may hold a lock at that moment
+            telemetry.event("parent.before")
+            child = os.fork()
+            if child == 0:
+                with telemetry.span("child"):
+                    telemetry.event("child.says")
+                made.stop(5)
+                settled = balance(made.instruments) == balance(made.instruments, "logs") == 0
+                os._exit(0 if settled and counted(made.instruments, "exported", signal="spans") == 1 else 1)
+        with telemetry.span("parent"):
+            telemetry.event("parent.says")
+        assert os.waitpid(child, 0)[1] == 0
+        made.stop(5)
+    os.close(write)
+    said = sorted(json.loads(line)["message"] for line in os.read(read, 1 << 16).splitlines())
+    assert said == ["child.says", "parent.before", "parent.says"]
+    assert collector.spans == 2
+
+
+async def _start(made: Telemetry) -> None:
+    made.start()
+
+
+def test_a_request_is_bounded_in_bytes_as_collectors_want_it(collector: Collector) -> None:
+    instruments = Instruments()
+    exporter = SpanExporter(f"http://127.0.0.1:{collector.port}", {}, instruments)
+    wide = otlp.span_field(b"t" * 16, b"s" * 8, None, otlp.span_shape("n", 1, {"text": "x" * 4000}), 1, 2)
+    for _ in range(50):
+        exporter.put(wide * 100, 100)
+    exporter.start()
+    assert exporter.flush(20)
+    assert collector.spans == 5000
+    assert max(collector.sizes) < 2 * MAX_REQUEST_BYTES
+    assert len(collector.sizes) >= 5

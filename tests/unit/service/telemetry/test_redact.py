@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.telemetry.redact import redact_text
+from service.telemetry.redact import MASK, redact_text, redact_value
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,26 @@ def test_secrets_go(text: str, secret: str) -> None:
 )
 def test_ordinary_text_stays(text: str) -> None:
     assert redact_text(text) == text
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("auth.token", "short", MASK),
+        ("userEmail", "x", MASK),
+        ("customer.name", "Jane", MASK),
+        ("cvc", 123, MASK),
+        ("card", 4111111111111111, MASK),
+        ("to", ["jane@example.org", "x"], [MASK, "x"]),
+        ("body", {"password": "hunter2", "n": [1, {"api-key": "k"}]}, {"password": MASK, "n": [1, {"api-key": MASK}]}),
+        ("note", ValueError("password=hunter2"), f"password={MASK}"),
+        ("service.name", "api", "api"),
+        ("server.address", "127.0.0.1", "127.0.0.1"),
+        ("at_ns", 1795475802345524266, 1795475802345524266),
+        ("tokens_left", 5, 5),
+        ("password", None, None),
+        ("share", 0.5, 0.5),
+    ],
+)
+def test_a_value_is_judged_by_its_key_and_by_what_it_holds(key: str, value: object, told: object) -> None:
+    assert redact_value(key, value) == told

@@ -1,0 +1,59 @@
+"""Promise 4 and the lines' half of 3: stdout is a full pipe that nobody reads. Nobody waits, no line is uncounted."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+
+from bench.promises import subject
+from bench.promises.figures import Figure
+from bench.promises.outage import MEMORY_BYTES, Load, side_by_side
+
+WAIT_MS = 50
+FLOOD_BYTES = 12 * 2**20  # more than the buffer of lines holds
+LAST_WORDS = 5
+
+
+def measure(seconds: float, *, per_s: float = 40.0) -> Iterator[Figure]:
+    """Nobody reads stdout for ``seconds``, then somebody does: figures of promises 4 and 3."""
+    read, write = os.pipe()
+    pipe = os.fdopen(read, "rb", buffering=0)
+    with subject.running("", subprocess.DEVNULL) as calm, subject.running("", write) as troubled:
+        os.close(write)
+        calm_load, load = Load(), Load()
+        side_by_side([calm, troubled], [Load(), Load()], min(2.0, seconds / 4), per_s)
+        before = troubled.memory()
+        troubled.get("/lines")  # fills the pipe: every line from now on finds it full
+        side_by_side([calm, troubled], [calm_load, load], seconds, per_s)
+        load.failed += troubled.flood("/lines", FLOOD_BYTES)
+        grown = troubled.memory() - before
+        during = troubled.counted("logs")
+        received: list[bytes] = []
+        reader = threading.Thread(target=lambda: received.append(pipe.read()), daemon=True)
+        reader.start()
+        troubled.settled("logs")
+        load.take(troubled.get("/things/1"))
+        time.sleep(1.0)
+        counted = troubled.settled("logs")
+    reader.join(30)
+    pipe.close()
+    lines = received[0].count(b"\n") if received else 0
+
+    case = f"stdout stalled {seconds:g} s"
+    waited = round(1000 * max(0.0, max(load.seconds) - max(calm_load.seconds)), 1)
+    spread = f"slowest {max(load.seconds) * 1000:.1f} ms, the twin's {max(calm_load.seconds) * 1000:.1f} ms"
+    yield Figure(4, case, "longest wait for it, ms", waited, f"≤ {WAIT_MS}", waited <= WAIT_MS, spread)
+    yield Figure(4, case, "failed requests", load.failed, "0", load.failed == 0, f"of {len(load.seconds)}, and a flood")
+    mib = round(grown / 2**20, 1)
+    kept = f"{during['pending']} lines kept, {during['dropped']} dropped by then"
+    yield Figure(4, case, "memory grown, MiB", mib, "≤ 64", grown <= MEMORY_BYTES, kept)
+    sums = f"{counted['produced']} = {counted['exported']} + {counted['dropped']}"
+    yield Figure(3, case, "lines produced - exported - dropped", counted["pending"], "0", counted["pending"] == 0, sums)
+    # The process says a few words more between the last look at its counters and its end.
+    surplus = lines - counted["exported"]
+    yield Figure(
+        3, case, "lines read - exported", surplus, f"0 to {LAST_WORDS}", 0 <= surplus <= LAST_WORDS, f"{lines} read"
+    )
