@@ -39,6 +39,9 @@ generate: venv ## Write rules, dashboards and routes anew from slo/definitions
 incident: venv ## Reproduce one incident end to end (ID=downstream-errors)
 	@$(SIGNALBOX) incident run $(ID)
 
+bench-promises: venv ## Measure the promises about telemetry at full length (a quarter of an hour)
+	$(BIN)/python -m bench.promises
+
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11
 
 lock: venv ## Resolve pyproject.toml anew into the lock files

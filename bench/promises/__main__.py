@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bench.promises import cardinality, outage, stdout
+from bench.promises import cardinality, contexts, outage, stdout
 from bench.promises.collector import find_binary
 from bench.promises.figures import Figure
 from stack.backends.resolve import Absent
@@ -35,6 +35,7 @@ MEASUREMENTS: dict[int, Measurement] = {
     ),
     4: ("stdout stalled for 60 s (and 3)", lambda at: stdout.measure(60)),
     5: ("100,000 random requests", lambda at: cardinality.measure(100_000)),
+    10: ("10,000 hostile trace contexts", lambda at: contexts.measure(10_000)),
 }
 
 
@@ -71,11 +72,11 @@ def main(
 
 
 def _keep(figures: list[Figure], results: Path) -> None:
-    """Replace the figures of the promises measured now; those of others stay."""
-    promises = {figure.promise for figure in figures}
+    """Replace the figures of the cases measured now; those of others stay."""
+    cases = {(figure.promise, figure.case) for figure in figures}
     kept = []
     if results.exists():
-        kept = [row for row in json.loads(results.read_text())["figures"] if row["promise"] not in promises]
+        kept = [row for row in json.loads(results.read_text())["figures"] if (row["promise"], row["case"]) not in cases]
     when = datetime.now(UTC).isoformat(timespec="seconds")
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
     rows = kept + [asdict(figure) | {"measured_at": when, "machine": machine} for figure in figures]

@@ -38,11 +38,12 @@ class PeerShape:
         status = (span.attributes or {}).get(_STATUS, 0)
         key = (status, classify_call(status, raised=not status))
         child = self._children.get(key)
-        if child is None and len(self._children) >= catalog.MAX_PEER_ANSWERS:
-            return self._durations.labels(*self._labels, "other", key[1]), catalog.REQUEST_SECONDS
         if child is None:
-            counted = self._durations.labels(*self._labels, str(status or "error"), key[1])
-            child = self._children[key] = Distribution(counted, catalog.REQUEST_SECONDS)
+            many = len(self._children) >= catalog.MAX_PEER_ANSWERS
+            told = "other" if many else str(status or "error")
+            child = Distribution(self._durations.labels(*self._labels, told, key[1]), catalog.REQUEST_SECONDS)
+            if not many:
+                self._children[key] = child
         return child
 
 

@@ -251,7 +251,7 @@ async def _start(made: Telemetry) -> None:
 def test_a_request_is_bounded_in_bytes_as_collectors_want_it(collector: Collector) -> None:
     instruments = Instruments()
     exporter = SpanExporter(f"http://127.0.0.1:{collector.port}", {}, instruments)
-    wide = otlp.span_field(b"t" * 16, b"s" * 8, None, otlp.span_shape("n", 1, {"text": "x" * 4000}), 1, 2)
+    wide = otlp.SpanShape("n", 1, {"text": "x" * 4000}).encode(b"t" * 16, b"s" * 8, b"", 1, 2)
     for _ in range(50):
         exporter.put(wide * 100, 100)
     exporter.start()
