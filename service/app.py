@@ -27,6 +27,7 @@ from service.catalog.repository import ABSENT_TTL_S, PRODUCT_TTL_S, SqlProductRe
 from service.data.cache import Cache, build_cache_client
 from service.data.consumer import Consumer
 from service.data.engines import Databases, Timeouts, build_engine
+from service.data.figures import read_postgres, read_valkey
 from service.data.queue import forget_history, observe_queue
 from service.data.schedule import Scheduler
 from service.deadline import DeadlineMiddleware
@@ -194,6 +195,9 @@ def build_worker_app(settings: Settings) -> FastAPI:
     )
     for queue in jobs:
         tel.observe_queue(queue, partial(observe_queue, databases, queue))
+    valkey = build_cache_client(settings.valkey_url, pool_size=1)
+    tel.observe_figures("postgres", lambda: read_postgres(databases))
+    tel.observe_figures("valkey", lambda: read_valkey(valkey))
     state = health.Health()
     state.register("queue", worker.ping)
     state.on_drain(worker.stop_fetching)
@@ -204,7 +208,7 @@ def build_worker_app(settings: Settings) -> FastAPI:
         state,
         faults,
         opening=[worker.start],
-        closing=[worker.finish, client.aclose, databases.dispose],
+        closing=[worker.finish, client.aclose, valkey.aclose, databases.dispose],
     )
 
 

@@ -10,11 +10,14 @@ from pathlib import Path
 
 from slo.alerting import Target
 from slo.emit.alertmanager import emit_alertmanager
-from slo.emit.grafana import emit_dashboard
+from slo.emit.grafana.boards import emit_boards
+from slo.emit.grafana.budgets import emit_budgets, emit_promise
+from slo.emit.grafana.services import emit_services
 from slo.emit.prometheus import emit_rules
 from slo.emit.receivers import notification_templates
 from slo.emit.scaling import emit_scaling
 from slo.model import Promise
+from slo.parse.boards import read_boards
 from slo.parse.tree import Definitions, parse_definitions
 
 
@@ -42,5 +45,12 @@ def compile_promises(
         "prometheus/slo-rules.yaml": emit_rules(scaled),
         "alertmanager/alertmanager.yml": emit_alertmanager(scaled, targets, clock),
         "alertmanager/templates/notification.tmpl": notification_templates(),
-        "grafana/dashboards/slo.json": emit_dashboard(scaled),
+        "grafana/dashboards/budgets.json": emit_budgets(),
+        "grafana/dashboards/slo.json": emit_promise(),
+        **emit_services(scaled),
     }
+
+
+def compile_boards(folder: Path, promises: Iterable[Promise]) -> dict[str, str]:
+    """The dashboards that people design, below the same folder. Raises slo.errors.DefinitionErrors."""
+    return emit_boards(read_boards(folder), promises)

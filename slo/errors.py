@@ -21,6 +21,9 @@ class Location:
         return f"{self.file}:{self.line}:{self.column}"
 
 
+NOWHERE = Location("")  # of what was not read from a file
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
     """One thing to put right: where, which field, what is wrong with it and what to do."""

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 
 from slo import burn as arithmetic
 from slo.alerting import AlertPolicy
-from slo.errors import Location
+from slo.errors import NOWHERE, Location
 from slo.indicators import (
     Matcher,
     MeasuredIndicator,
@@ -61,7 +61,6 @@ __all__ = [
 ]
 
 Liveness = Literal["absent", "zero"]
-NOWHERE = Location("")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from slo.compiler import compile_definitions
-from slo.emit.grafana_service import emit_service_dashboard
+from slo.compiler import compile_boards, compile_definitions
 from slo.emit.runbooks import emit_runbooks
 from slo.parse.tree import Definitions
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 GENERATED = "_generated"
+BOARDS = REPOSITORY / "observability" / "grafana" / "definitions"
 
 State = Literal["missing", "stale", "unchanged", "left over"]
 
@@ -37,12 +37,10 @@ class Generated:
 def plan_files(found: Definitions, out: Path | None, clock: float = 1.0) -> list[Generated]:
     """Every file of these definitions. `out` is None for this repository. Raises ValueError for a runbook that it must
     not overwrite, and OSError."""
-    files = compile_definitions(found, clock=clock)
-    planned = [_compare(_destination(relative, out), text) for relative, text in files.items()]
-    if out is None:  # the service's own dashboard belongs to this repository's service, not to others' promises
-        planned.append(
-            _compare(_destination("grafana/dashboards/service-overview.json", out), emit_service_dashboard())
-        )
+    compiled = compile_definitions(found, clock=clock)
+    if out is None:  # the designed dashboards belong to this repository's service, not to others' promises
+        compiled |= compile_boards(BOARDS, found.promises)
+    planned = [_compare(_destination(relative, out), text) for relative, text in compiled.items()]
     runbooks = (REPOSITORY / "docs" if out is None else out) / "runbooks"
     for runbook in emit_runbooks(found.promises):
         path = runbooks / f"{runbook.alert}.md"

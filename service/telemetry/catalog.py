@@ -184,7 +184,36 @@ TELEMETRY_OVERFLOW = Metric(
     "Requests counted under the overflow route to bound the series.",
 )
 
-METRICS: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
+# What PostgreSQL and Valkey tell of themselves, under the names of the OpenTelemetry collector's receivers for them.
+SERVER_FIGURES = (
+    Metric("postgresql_backends", "gauge", "Connections to our database, by state.", ("state",)),
+    Metric("postgresql_waiting_backends", "gauge", "Connections that wait, by what for.", ("wait_event_type",)),
+    Metric("postgresql_connection_max", "gauge", "Connections that the server allows."),
+    Metric("postgresql_commits", "counter", "Transactions committed."),
+    Metric("postgresql_rollbacks", "counter", "Transactions rolled back."),
+    Metric("postgresql_deadlocks", "counter", "Deadlocks found."),
+    Metric("postgresql_blks_hit", "counter", "Blocks found in the server's memory."),
+    Metric("postgresql_blks_read", "counter", "Blocks that had to be read."),
+    Metric("postgresql_rows", "counter", "Rows, by what was done with them.", ("operation",)),
+    Metric("postgresql_temp_bytes", "counter", "Bytes that queries wrote because memory did not suffice."),
+    Metric("postgresql_db_size_bytes", "gauge", "Size of our database."),
+    Metric("postgresql_oldest_transaction_seconds", "gauge", "Age of the oldest open transaction."),
+    Metric("postgresql_replication_delay_bytes", "gauge", "How much log the furthest replica has not replayed."),
+    Metric("redis_clients_connected", "gauge", "Connections to Valkey."),
+    Metric("redis_clients_blocked", "gauge", "Connections to Valkey that wait in a blocking command."),
+    Metric("redis_memory_used_bytes", "gauge", "Memory that Valkey has allocated."),
+    Metric("redis_maxmemory_bytes", "gauge", "Memory that Valkey may use; 0 is no limit."),
+    Metric("redis_commands_processed", "counter", "Commands that Valkey has done."),
+    Metric("redis_keyspace_hits", "counter", "Look-ups of keys that were there."),
+    Metric("redis_keyspace_misses", "counter", "Look-ups of keys that were not."),
+    Metric("redis_keys_evicted", "counter", "Keys thrown out for want of memory."),
+    Metric("redis_keys_expired", "counter", "Keys that reached the end of their life."),
+    Metric("redis_db_keys", "gauge", "Keys in Valkey."),
+)
+
+METRICS: tuple[Metric, ...] = (
+    tuple(value for value in list(globals().values()) if isinstance(value, Metric)) + SERVER_FIGURES
+)
 
 # Label values with a meaning of their own.
 UNMATCHED_ROUTE = "unmatched"

@@ -15,6 +15,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.samples import Exemplar
 
 from service.telemetry import catalog
+from service.telemetry.figures import Figures
 
 
 class Instruments:
@@ -61,6 +62,8 @@ class Instruments:
         self.produced = self._counter(catalog.TELEMETRY_PRODUCED)
         self.exported = self._counter(catalog.TELEMETRY_EXPORTED)
         self.dropped = self._counter(catalog.TELEMETRY_DROPPED)
+        self.figures = Figures()
+        self.registry.register(self.figures)
         self.overflow = self._counter(catalog.TELEMETRY_OVERFLOW)
 
     def after_fork(self) -> None:

@@ -56,7 +56,8 @@ class NullTelemetry:
     def event(self, *_: object, **__: object) -> None:
         """Forget what has happened."""
 
-    instrument_app = instrument_engine = instrument_http_client = instrument_redis = observe_queue = sink = event
+    instrument_app = instrument_engine = instrument_http_client = instrument_redis = sink = event
+    observe_queue = observe_figures = event
 
     def start(self) -> None:
         """Start nothing."""

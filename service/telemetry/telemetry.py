@@ -30,6 +30,7 @@ from service.telemetry import runtime
 from service.telemetry.calls import instrument_http_client, instrument_redis
 from service.telemetry.catalog import UNOBSERVED_PATHS
 from service.telemetry.export import SpanExporter
+from service.telemetry.figures import Read, observe_figures
 from service.telemetry.instruments import Instruments
 from service.telemetry.lines import JsonFormatter, LineHandler, LineWriter
 from service.telemetry.middleware import App, TelemetryMiddleware, parse_traceparent
@@ -80,6 +81,7 @@ class Telemetry:
         self._loop_watch = LoopWatch(self.instruments, runtime.LAG_INTERVAL_S)
         self._started = False
         self._tasks: list[asyncio.Task[None]] = []
+        self._figures: list[tuple[str, Read]] = []
         self._queues: list[tuple[str, Callable[[], Awaitable[runtime.QueueStats]]]] = []
         runtime.observe_process(self.instruments, service_name, service_version, revision)
 
@@ -122,6 +124,10 @@ class Telemetry:
     def observe_queue(self, name: str, stats: Callable[[], Awaitable[runtime.QueueStats]]) -> None:
         """Export depth and oldest age of a queue, read once a second while the process runs."""
         self._queues.append((name, stats))
+
+    def observe_figures(self, source: str, read: Read) -> None:
+        """Export what ``read`` tells of a server, asked every few seconds while the process runs."""
+        self._figures.append((source, read))
 
     # what the code of the service tells
 
@@ -166,6 +172,9 @@ class Telemetry:
         os.register_at_fork(after_in_child=lambda: (found := living()) and found._after_fork())
         loop = asyncio.get_running_loop()
         self._tasks.append(loop.create_task(runtime.observe_loop_lag(self.instruments, self._loop_watch)))
+        for source, read in self._figures:
+            observing = observe_figures(self.instruments.figures, source, read, self._figures_problem)
+            self._tasks.append(loop.create_task(observing))
         for name, stats in self._queues:
             self._tasks.append(
                 loop.create_task(runtime.observe_queue(self.instruments, name, stats, self._queue_problem))
@@ -206,6 +215,11 @@ class Telemetry:
 
     def _queue_problem(self, error: Exception) -> None:
         logging.getLogger("service.telemetry").warning("queue cannot be read: %s", type(error).__qualname__)
+
+    def _figures_problem(self, error: Exception) -> None:
+        logging.getLogger("service.telemetry").warning(
+            "a server's figures cannot be read: %s", type(error).__qualname__
+        )
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """``(body, content type)`` of a scrape; exemplars go out in OpenMetrics only, so Prometheus asks for it."""

@@ -77,11 +77,15 @@ def quicken(prometheus_config: str) -> str:
 
 def _compile(blueprint: Blueprint) -> Mapping[str, str]:
     # Imported here: a fault in the compiler must not keep `signalbox down` from working.
-    from slo.compiler import compile_tree
+    from slo.compiler import compile_boards, compile_tree
     from slo.errors import DefinitionErrors
+    from slo.parse.tree import parse_tree
 
     try:
-        return compile_tree(blueprint.layout.root / "slo" / "definitions", clock=blueprint.wish.clock)
+        definitions = blueprint.layout.root / "slo" / "definitions"
+        boards = blueprint.layout.root / "observability" / "grafana" / "definitions"
+        compiled = compile_tree(definitions, clock=blueprint.wish.clock)
+        return compiled | compile_boards(boards, parse_tree(definitions))
     except DefinitionErrors as wrong:
         raise StackError(f"{wrong.errors[0]} ({len(wrong.errors)} in all)", "See `signalbox slo lint`") from wrong
 
