@@ -12,7 +12,7 @@ from slo.durations import format_duration
 from slo.emit import exemplars, promql
 from slo.emit.alerts import burn_alert_name, liveness_alert_name, percent
 from slo.emit.grafana.boards import latency_limit
-from slo.emit.grafana.budgets import DAYS_LEFT, FIRING
+from slo.emit.grafana.budgets import DAYS_LEFT, FIRING, SLOWEST_PACE
 from slo.emit.grafana.panels import Panel, Steps, Target
 from slo.model import Promise, Window
 
@@ -33,7 +33,11 @@ def promise_panels(promise: Promise) -> list[Panel]:
             "stat",
             "Budget lasts for",
             f"Days at the pace of the last {slow.name}, at most the whole period.",
-            [Target(f"clamp({days} * {remaining} / ({pace}), 0, {days})", "left", instant=True)],
+            [
+                Target(
+                    f"clamp({days} * {remaining} / clamp_min({pace}, {SLOWEST_PACE}), 0, {days})", "left", instant=True
+                )
+            ],
             width=4,
             unit="d",
             steps=DAYS_LEFT,
