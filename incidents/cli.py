@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
-    from incidents.scenario_file import ScenarioFile
+    from rich.console import Console
+
+    from incidents.scenario_file import Entry, ScenarioFile
+    from incidents.session import Outcome
 
 FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 STATE_VARIABLE = "SIGNALBOX_STATE_JSON"
@@ -26,6 +28,7 @@ app = typer.Typer(
     no_args_is_help=True, help="Reproduce incidents and prove that they page.", pretty_exceptions_enable=False
 )
 
+Out = Annotated[Path, typer.Option(metavar="FOLDER", help="Where report folders are made.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 State = Annotated[
     Path | None,
@@ -33,70 +36,64 @@ State = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """A scenario or its twin, as a person names it."""
-
-    source: ScenarioFile
-    twin: bool
+System = tuple[dict[str, Any], list[dict[str, Any]], float]
+"""Addresses by name, components, and the clock at which it runs."""
 
 
 @app.command("list")
-def list_incidents(as_json: Json = False) -> None:
-    """Every incident that can be run, each with its no-op twin."""
-    entries = _catalogue()
-    if as_json:
-        typer.echo(json.dumps({"incidents": [_describe(name, entry) for name, entry in entries.items()]}, indent=2))
-        return
-    from rich.console import Console
-    from rich.table import Table
+def list_incidents(out: Out = REPORTS, as_json: Json = False) -> None:
+    """Every incident that can be run, what pages for it, and how its last run here ended."""
+    from incidents.listing import describe, incident_table, last_verdicts
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("incident", "what happens", "pages", "within"):
-        table.add_column(heading, no_wrap=heading == "incident", overflow="fold")
-    for name, entry in entries.items():
-        row = _describe(name, entry)
-        if entry.twin:
-            table.add_row(name, "[dim]nothing: the twin[/dim]", "nobody")
-        else:
-            alert = row["alert"]
-            table.add_row(name, row["title"], alert["name"], f"{alert['deadline_s']:g} s at clock {row['clock']:g}")
-    Console(highlight=False).print(table)
+    entries = _catalogue()
+    verdicts = last_verdicts(out, entries)
+    rows = [describe(name, entry, verdicts.get(name)) for name, entry in entries.items()]
+    if as_json:
+        typer.echo(json.dumps({"incidents": rows}, indent=2))
+        return
+    _console().print(incident_table(rows))
 
 
 @app.command("run")
 def run_incident(
     context: typer.Context,
-    incident: Annotated[str, typer.Argument(metavar="ID", help="What to run; `list` shows the ids.")],
+    incident: Annotated[str | None, typer.Argument(metavar="ID", help="What to run; `list` shows the ids.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Run every incident and every twin.")] = False,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="With --all: how many seeds, from 1 on.")] = 1,
+    results: Annotated[Path | None, typer.Option(metavar="FILE", help="With --all: where results are kept.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="With --all: forget earlier results.")] = False,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the load instead of the scenario's.")] = None,
     clock: Annotated[float | None, typer.Option(min=1, max=100, help="Clock instead of the scenario's.")] = None,
     as_json: Json = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the incident open after detection until Ctrl-C.")] = False,
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where report folders are made.")] = REPORTS,
+    out: Out = REPORTS,
     endpoints: State = None,
 ) -> None:
-    """Reproduce one incident: healthy before, broken, seen, paged, mitigated, healthy again. Exit 0 only if it held."""
+    """Reproduce one incident: healthy before, broken, seen, paged, mitigated, healthy again. Exit 0 only if it held.
+
+    With --all: every incident and its twin, with several seeds; what is done already is not done again.
+    """
     entries = _catalogue()
+    if everything:
+        if incident or keep or seed is not None:
+            _stop("--all runs everything: leave ID, --seed and --keep out", WRONG_USE)
+        _run_all(entries, seeds, clock, results, fresh, out, lambda at: _system(context.obj, endpoints, at), as_json)
+    if incident is None:
+        _stop("name an incident, or say --all. `incident list` shows the ids", WRONG_USE)
     if incident not in entries:
         _stop(f"there is no incident {incident!r}. Known: {', '.join(entries)}", WRONG_USE)
     entry = entries[incident]
     scenario = entry.source.scenario
     clock = clock or scenario.clock
-    urls, components, actual = _system(context.obj, endpoints, clock)
-
-    import asyncio
-
+    system = _system(context.obj, endpoints, clock)
     from incidents.run import Interrupted
-    from incidents.session import Session, Unusable
 
-    session = Session(entry.source, entry.twin, scenario.seeds.load if seed is None else seed, actual, urls, components)
     try:
-        outcome = asyncio.run(session.run(out, quiet=as_json, keep=keep))
+        seed = scenario.seeds.load if seed is None else seed
+        outcome = _run_once(entry.source, entry.twin, seed, system, out, quiet=as_json, keep=keep)
     except (KeyboardInterrupt, Interrupted) as interrupted:
         left = str(interrupted) or "faults are cleared and the load has stopped"
         _stop(f"interrupted: {left}", INTERRUPTED)
-    except Unusable as error:
-        _stop(str(error), FAILED)
     if as_json:
         typer.echo(json.dumps(outcome.document, indent=2))
     elif not outcome.held:
@@ -104,7 +101,7 @@ def run_incident(
     raise typer.Exit(0 if outcome.held else FAILED)
 
 
-def _catalogue() -> dict[str, _Entry]:
+def _catalogue() -> dict[str, Entry]:
     from incidents import scenario_file
     from incidents.scenario import TWIN_SUFFIX
 
@@ -115,23 +112,77 @@ def _catalogue() -> dict[str, _Entry]:
             typer.echo(f"signalbox: {line}", err=True)
         raise typer.Exit(WRONG_USE) from None
     return {
-        name + suffix: _Entry(source, bool(suffix)) for name, source in found.items() for suffix in ("", TWIN_SUFFIX)
+        name + suffix: scenario_file.Entry(source, bool(suffix))
+        for name, source in found.items()
+        for suffix in ("", TWIN_SUFFIX)
     }
 
 
-def _describe(name: str, entry: _Entry) -> dict[str, Any]:
-    scenario = entry.source.scenario
-    alert = scenario.alert
-    return {
-        "id": name,
-        "title": scenario.title,
-        "twin_of": scenario.id if entry.twin else None,
-        "clock": scenario.clock,
-        "alert": {"name": alert.name, "tier": alert.tier, "deadline_s": alert.deadline_s},
-    }
+def _run_all(
+    entries: dict[str, Entry],
+    seeds: int,
+    clock: float | None,
+    results: Path | None,
+    fresh: bool,
+    out: Path,
+    find_system: Callable[[float], System],
+    as_json: bool,
+) -> NoReturn:
+    from incidents import campaign
+    from incidents.listing import campaign_table
+    from incidents.run import Interrupted
+
+    sources = [entry.source for entry in entries.values() if not entry.twin]
+    kept = campaign.Results(results or campaign.RESULTS, fresh=fresh)
+    planned = campaign.errands(sources, seeds, clock)
+    try:
+        for number, errand in enumerate(planned, 1):
+            if kept.has(errand):
+                continue
+            typer.echo(f"{number} of {len(planned)}: {errand.id}, seed {errand.seed}", err=True)
+            outcome = _run_once(errand.source, errand.twin, errand.seed, find_system(errand.clock), out, quiet=True)
+            kept.add(errand, outcome.document, why=outcome.why, pages=outcome.pages)
+            typer.echo(f"    {outcome.document['verdict']}{': ' + outcome.why if outcome.why else ''}", err=True)
+    except (KeyboardInterrupt, Interrupted):
+        _stop(f"interrupted; what is done is in {kept.path}, the same command goes on", INTERRUPTED)
+    document = kept.document()
+    if as_json:
+        typer.echo(json.dumps(document, indent=2))
+    else:
+        _console().print(campaign_table(document["incidents"]))
+    raise typer.Exit(0 if all(campaign.promise_kept(row) for row in document["incidents"]) else FAILED)
 
 
-def _system(given: Any, endpoints: Path | None, clock: float) -> tuple[dict[str, Any], list[dict[str, Any]], float]:
+def _run_once(
+    source: ScenarioFile,
+    twin: bool,
+    seed: int,
+    system: System,
+    out: Path,
+    *,
+    quiet: bool = False,
+    keep: bool = False,
+) -> Outcome:
+    """One run against a system. Stops the command when it could not begin; raises Interrupted."""
+    import asyncio
+
+    from incidents.session import Session, Unusable
+
+    urls, components, clock = system
+    try:
+        return asyncio.run(Session(source, twin, seed, clock, urls, components).run(out, quiet=quiet, keep=keep))
+    except Unusable as error:
+        _stop(str(error), FAILED)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)  # a pipe has no width of its own
+
+
+def _system(given: Any, endpoints: Path | None, clock: float) -> System:
     """Addresses, components and the clock of the running system: from the caller, or from a state document."""
     if given is not None and endpoints is None:
         ensure: Callable[[float], dict[str, Any]] = given["ensure"]

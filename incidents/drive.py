@@ -41,6 +41,8 @@ MAX_REQUESTS = 250_000
 
 # The seeded data set: users 1..50,000, products 1..100,000, of which 1..10 are scarce on purpose and left alone.
 FIRST_PLENTIFUL_PRODUCT, LAST_PRODUCT, LAST_USER = 11, 100_000, 50_000
+POPULAR_PRODUCTS = 40
+"""So few that they are in every cache after a second or two."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,15 @@ def _read_product(draw: random.Random) -> tuple[str, str, str, bytes | None]:
     return "GET /v1/products/{product_id}", "GET", f"/v1/products/{_product(draw)}", None
 
 
+def _read_popular_product(draw: random.Random) -> tuple[str, str, str, bytes | None]:
+    product = FIRST_PLENTIFUL_PRODUCT + draw.randrange(POPULAR_PRODUCTS)
+    return "GET /v1/products/{product_id}", "GET", f"/v1/products/{product}", None
+
+
+def _read_hot_product(draw: random.Random) -> tuple[str, str, str, bytes | None]:
+    return "GET /v1/products/{product_id}", "GET", f"/v1/products/{FIRST_PLENTIFUL_PRODUCT}", None
+
+
 def _read_user(draw: random.Random) -> tuple[str, str, str, bytes | None]:
     return "GET /v1/users/{user_id}", "GET", f"/v1/users/{draw.randint(1, LAST_USER)}", None
 
@@ -112,6 +123,8 @@ def _product(draw: random.Random) -> int:
 REQUEST_KINDS: dict[str, Callable[[random.Random], tuple[str, str, str, bytes | None]]] = {
     "browse_products": _browse_products,
     "read_product": _read_product,
+    "read_popular_product": _read_popular_product,
+    "read_hot_product": _read_hot_product,
     "read_user": _read_user,
     "create_order": _create_order,
 }

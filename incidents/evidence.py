@@ -10,17 +10,19 @@ import hashlib
 import json
 import platform
 import sys
+import time
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from incidents.observe import BackendError, Backends, Series
-from incidents.scenario import PromqlSignal
+from incidents.scenario import LogSignal, PromqlSignal, TraceSignal
 from incidents.scenario_file import ScenarioFile
 from incidents.verdict import Claim, Record, emit_document
 
 FORMAT = 1
 TRACE_LOG_MARGIN_S = 60.0
+TELLING_LINES = 8
 
 
 async def observe_evidence(
@@ -31,6 +33,7 @@ async def observe_evidence(
     metrics = await _metrics(record, backends, missing)
     trace = await _trace(record, backends, missing)
     logs = await _logs(trace["trace_id"], record, backends, missing)
+    telling = await _telling_lines(record, backends, missing)
     document = {
         "format": FORMAT,
         **emit_document(record, claims, "report.html"),
@@ -48,6 +51,7 @@ async def observe_evidence(
             "resolved_at": record.resolved_at,
             "ended_at": record.ended_at,
         },
+        "cause": None if record.twin else record.scenario.cause.model_dump(),
         "faults": [str(fault) for fault in record.scenario.faults],
         "claims": [asdict(claim) for claim in claims],
         "timeline": [asdict(event) for event in record.timeline],
@@ -59,6 +63,7 @@ async def observe_evidence(
         "metrics": metrics,
         "trace": trace,
         "logs": logs,
+        "telling": telling,
         "scenario": {"file": source.path.name, "text": source.text},
         "environment": await _environment(backends, components, missing),
         "missing": missing,
@@ -66,7 +71,7 @@ async def observe_evidence(
     return {**document, "hashes": {name: _hash(document[name]) for name in _HASHED}}
 
 
-_HASHED = ("scenario", "timeline", "pages", "load", "metrics", "trace", "logs")
+_HASHED = ("scenario", "timeline", "pages", "load", "metrics", "trace", "logs", "telling")
 
 
 def _hash(part: Any) -> str:
@@ -120,10 +125,12 @@ async def _metrics(record: Record, backends: Backends, missing: list[str]) -> li
 
 
 async def _trace(record: Record, backends: Backends, missing: list[str]) -> dict[str, Any]:
-    """The page's exemplar trace; without one, a trace whose failure a client of the load saw."""
+    """The page's exemplar trace; without one, one that a signal found, or whose failure a client of the load saw."""
     if record.trace:
         assert record.page is not None
         return {"trace_id": record.page["trace_id"], "origin": "exemplar of the page", "spans": _spans(record)}
+    if found := await _trace_of_a_signal(record, backends, missing):
+        return found
     for trace_id in (record.load or {}).get("failing_trace_ids", [])[:5]:
         try:
             if spans := await backends.trace(trace_id):
@@ -133,6 +140,24 @@ async def _trace(record: Record, backends: Backends, missing: list[str]) -> dict
             missing.append(f"trace: {error}")
             break
     return {"trace_id": None, "origin": None, "spans": []}
+
+
+async def _trace_of_a_signal(record: Record, backends: Backends, missing: list[str]) -> dict[str, Any] | None:
+    """The fullest of the traces that the first trace signal found."""
+    for sighting in record.sightings:
+        signal = sighting.signal
+        if not isinstance(signal, TraceSignal) or sighting.after_s is None or record.onset_at is None:
+            continue
+        try:
+            found = await backends.find_traces(signal.query, record.onset_at, record.ended_at or time.time())
+        except BackendError as error:
+            missing.append(f"trace: {error}")
+            return None
+        if found:
+            record.trace = max(found, key=len)
+            origin = f"found by the signal “{signal.name}”"
+            return {"trace_id": record.trace[0].trace_id, "origin": origin, "spans": _spans(record)}
+    return None
 
 
 def _spans(record: Record) -> list[dict[str, Any]]:
@@ -151,6 +176,24 @@ async def _logs(trace_id: str | None, record: Record, backends: Backends, missin
         missing.append(f"logs: {error}")
         return []
     return [asdict(line) for line in lines]
+
+
+async def _telling_lines(record: Record, backends: Backends, missing: list[str]) -> list[dict[str, Any]]:
+    """The first lines that each log signal found: what somebody who greps would have seen."""
+    found = []
+    for sighting in record.sightings:
+        signal = sighting.signal
+        if not isinstance(signal, LogSignal) or sighting.after_s is None or record.onset_at is None:
+            continue
+        try:
+            lines = await backends.log_lines(
+                signal.query, record.onset_at, record.ended_at or time.time(), TELLING_LINES
+            )
+        except BackendError as error:
+            missing.append(f"lines of {signal.name}: {error}")
+            continue
+        found.append({"signal": signal.name, "query": signal.query.strip(), "lines": [asdict(line) for line in lines]})
+    return found
 
 
 async def _environment(backends: Backends, components: list[dict[str, Any]], missing: list[str]) -> dict[str, Any]:

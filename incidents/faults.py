@@ -1,19 +1,26 @@
 """Faults in the running system, switched over HTTP.
 
 Owns setting and clearing faults of a scenario, and the certainty that what was set is cleared again. Refuses to
-know when, and why. Each kind of fault has one switch class; a new kind is a new class in `SWITCHES`.
+know when, and why. Each kind of fault has one switch class.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import httpx
 
+from incidents import drive
 from incidents.endpoints import EndpointError, Endpoints
-from incidents.scenario import ServiceFault
+from incidents.load import Load
+from incidents.scenario import Fault, LoadFault, ServiceFault
 
-_JOBS_WITH_FAULTS = ("api", "worker", "payments")
+JOBS_WITH_FAULTS = ("api", "worker", "payments")
+FROM_OUTSIDE = "faults"
+"""The part that offers the faults which no process can do to itself; a system may lack it."""
+TIMEOUT_S = 25.0
+"""Undoing a fault may mean building an index again."""
 
 
 class FaultError(Exception):
@@ -23,7 +30,8 @@ class FaultError(Exception):
 class Switch(Protocol):
     """A fault of one kind. `check` before anything is broken, `clear` at any time and as often as one likes."""
 
-    fault: ServiceFault
+    @property
+    def fault(self) -> Fault: ...
 
     async def check(self) -> None:
         """Raise FaultError unless the fault can be set here and now."""
@@ -54,8 +62,10 @@ class ServiceSwitch:
                 raise FaultError(f"{process} offers no fault {self.fault.name!r}. Known: {', '.join(sorted(offered))}")
 
     async def set(self) -> None:
+        """With its end: should this run die, the fault does not outlive its duration."""
+        body = {**self.fault.parameters, "for_s": self.fault.duration_s}
         for process, url in self._targets.items():
-            await _ask(self._client, "PUT", f"{url}/internal/faults/{self.fault.name}", process, self.fault.parameters)
+            await _ask(self._client, "PUT", f"{url}/internal/faults/{self.fault.name}", process, body)
 
     async def clear(self) -> None:
         refusals = []
@@ -68,18 +78,39 @@ class ServiceSwitch:
             raise FaultError("; ".join(refusals))
 
 
-SWITCHES: dict[str, type[ServiceSwitch]] = {"service": ServiceSwitch}
+class LoadSwitch:
+    """More requests through the gateway, from a process of its own."""
+
+    def __init__(self, fault: LoadFault, endpoints: Endpoints, seed: int) -> None:
+        self.fault = fault
+        mix = {str(kind): weight for kind, weight in fault.mix.items()}
+        steps = (drive.Step(fault.rate_per_s, fault.duration_s),)
+        # another stream than the scenario's own of the same seed
+        self._load = Load(drive.Job(endpoints.url("gateway"), mix, steps, seed + 1_000_003, fault.duration_s))
+
+    async def check(self) -> None:
+        return None
+
+    async def set(self) -> None:
+        await self._load.start()
+
+    async def clear(self) -> None:
+        await self._load.stop()
 
 
-def build_switches(faults: list[ServiceFault], endpoints: Endpoints, client: httpx.AsyncClient) -> list[Switch]:
+def build_switches(faults: Sequence[Fault], endpoints: Endpoints, client: httpx.AsyncClient, seed: int) -> list[Switch]:
     """A switch for every fault. Raises FaultError when a target is not known."""
-    return [SWITCHES[fault.kind](fault, endpoints, client) for fault in faults]
+    return [
+        LoadSwitch(fault, endpoints, seed) if isinstance(fault, LoadFault) else ServiceSwitch(fault, endpoints, client)
+        for fault in faults
+    ]
 
 
 async def observe_active_faults(endpoints: Endpoints, client: httpx.AsyncClient) -> list[str]:
     """Every fault that is switched on in any process of the service, as `name at process`. Raises FaultError."""
     active = []
-    for job in _JOBS_WITH_FAULTS:
+    jobs = (*JOBS_WITH_FAULTS, FROM_OUTSIDE) if FROM_OUTSIDE in endpoints.urls else JOBS_WITH_FAULTS
+    for job in jobs:
         for process, url in endpoints.replicas(job).items():
             document = await _ask(client, "GET", f"{url}/internal/faults", process)
             active += [f"{entry['name']} at {process}" for entry in document["faults"] if entry["active"]]
@@ -88,7 +119,7 @@ async def observe_active_faults(endpoints: Endpoints, client: httpx.AsyncClient)
 
 async def _ask(client: httpx.AsyncClient, method: str, url: str, process: str, body: Any = None) -> Any:
     try:
-        answer = await client.request(method, url, json=body)
+        answer = await client.request(method, url, json=body, timeout=TIMEOUT_S)
     except httpx.HTTPError as error:
         raise FaultError(f"{process} at {url} does not answer ({type(error).__name__}). Is it running?") from None
     if answer.status_code == httpx.codes.FORBIDDEN:

@@ -75,6 +75,11 @@ def emit_report(evidence: dict[str, Any], runbook: str | None = None, profiles: 
         plots=_plots(evidence, axis, axis.marks(named, _LABEL)),
         trace=_trace(evidence["trace"]["spans"]),
         logs=[_log_row(line, zero) for line in evidence["logs"]],
+        telling=[
+            {**found, "lines": [_log_row(line, zero) for line in found["lines"]]}
+            for found in evidence.get("telling", ())
+            if found["lines"]
+        ],
         mitigation_steps=_mitigation_steps(runbook),
         headline=emit_headline(evidence),
         figures=_figures(evidence),

@@ -25,7 +25,7 @@ from incidents.verdict import Outcome, Phase, Record, Sighting
 PAGE_POLL_S = 0.25
 EXEMPLAR_PATIENCE_S = 30.0
 """The pager looks for the exemplar after a page has arrived, and its trace waits for the collector's keep decision."""
-RESTORE_S = 15.0
+RESTORE_S = 30.0
 KEEP_S = 3_600.0
 """`--keep` holds an incident open until Ctrl-C, but no longer than this."""
 
@@ -87,7 +87,9 @@ class Run:
 
     async def _phases(self) -> None:
         self._phase("baseline", f"{self.scenario.title} at clock {self._backends.clock:g}, seed {self.record.seed}")
-        self._switches = build_switches(self.scenario.faults, self._backends.endpoints, self._backends.client)
+        self._switches = build_switches(
+            self.scenario.faults, self._backends.endpoints, self._backends.client, self.record.seed
+        )
         await baseline.reach(self._backends, self._switches)
         await self._load.start()
         ticker = asyncio.create_task(self._tick())

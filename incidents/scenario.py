@@ -92,10 +92,16 @@ class Step(_Part):
     for_s: Seconds | None = None
 
 
+RequestKind = Literal[
+    "browse_products", "read_product", "read_popular_product", "read_hot_product", "read_user", "create_order"
+]
+Mix = Annotated[dict[RequestKind, Annotated[float, Field(gt=0)]], Field(min_length=1)]
+
+
 class Load(_Part):
     """The open-loop load. Its steps begin with the baseline phase."""
 
-    mix: dict[Literal["browse_products", "read_product", "read_user", "create_order"], Annotated[float, Field(gt=0)]]
+    mix: Mix
     steps: Annotated[list[Step], Field(min_length=1)]
 
 
@@ -111,7 +117,7 @@ class ServiceFault(_Part):
     kind: Literal["service"]
     target: Text
     name: Text
-    parameters: dict[str, str | float | int]
+    parameters: dict[str, bool | str | float | int] = {}
     onset_s: Annotated[float, Field(ge=0)] = 0.0
     duration_s: Seconds
 
@@ -121,6 +127,33 @@ class ServiceFault(_Part):
             for key, value in self.parameters.items()
         )
         return f"{self.name} at {self.target} ({told})" if told else f"{self.name} at {self.target}"
+
+
+class LoadFault(_Part):
+    """More load than the system was made for: a second stream of requests beside the scenario's own."""
+
+    kind: Literal["load"]
+    mix: Mix
+    rate_per_s: Annotated[float, Field(gt=0, le=2_000)]
+    onset_s: Annotated[float, Field(ge=0)] = 0.0
+    duration_s: Seconds
+
+    @property
+    def name(self) -> str:
+        return "load"
+
+    def __str__(self) -> str:
+        return f"{self.rate_per_s:g} requests a second more ({', '.join(self.mix)})"
+
+
+Fault = ServiceFault | LoadFault
+
+
+class Cause(_Part):
+    """What is truly broken, in the words that a search for it is scored on."""
+
+    component: Text
+    kind: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")]
 
 
 class PromqlCheck(_Part):
@@ -269,7 +302,8 @@ class Scenario(_Part):
     clock: Annotated[float, Field(ge=1, le=100)]
     seeds: Seeds
     load: Load
-    faults: Annotated[list[ServiceFault], Field(min_length=1)]
+    cause: Cause
+    faults: Annotated[list[Annotated[Fault, Field(discriminator="kind")]], Field(min_length=1)]
     baseline: Baseline
     signals: Annotated[list[Annotated[Signal, Field(discriminator="kind")]], Field(min_length=1)]
     alert: Alert

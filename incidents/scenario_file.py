@@ -18,7 +18,7 @@ from incidents.contradictions import contradictions
 from incidents.scenario import Scenario, known_keys
 
 FOLDER = Path(__file__).parent / "scenarios"
-_KINDS_OF_CHECK = ("promql", "http", "logs", "traces")
+_TAGS = ("promql", "http", "logs", "traces", "service", "load")
 
 
 class ScenarioErrors(Exception):
@@ -36,6 +36,14 @@ class ScenarioFile:
     scenario: Scenario
     path: Path
     text: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A scenario or its twin, as a person names it."""
+
+    source: ScenarioFile
+    twin: bool
 
 
 def observe_scenarios(folder: Path) -> dict[str, ScenarioFile]:
@@ -107,7 +115,7 @@ def _field(place: tuple[Any, ...]) -> str:
         in_union = position > 0 and isinstance(place[position - 1], int) and position < len(place) - 1
         if isinstance(name, int):
             text += f"[{name}]"
-        elif name != "[key]" and not (in_union and name in _KINDS_OF_CHECK):
+        elif name != "[key]" and not (in_union and name in _TAGS):
             text += f".{name}" if text else name
     return text or "file"
 

@@ -35,6 +35,8 @@ class Outcome:
     held: bool
     why: str
     document: dict[str, Any]
+    pages: int = 0
+    """How many pages of the paging tier reached the pager during the run."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ class Session:
                 progress.phase(evidence["verdict"], headline)
                 progress.phase("report", str(report))
         document = emit_document(record, claims, str(report))
-        return Outcome(held(claims), "" if held(claims) else headline.rstrip("."), document)
+        pages = sum(page["tier"] == "page" for page in record.pages)
+        return Outcome(held(claims), "" if held(claims) else headline.rstrip("."), document, pages)
 
     def _runbook(self) -> str | None:
         """The runbook's text, where this is a checkout that has it."""

@@ -23,6 +23,7 @@ class Span:
     failed: bool
     tags: dict[str, str]
     events: list[dict[str, str]]
+    trace_id: str = ""
     depth: int = 0
 
 
@@ -52,6 +53,7 @@ def _parse_span(entry: dict[str, Any], processes: dict[str, Any]) -> Span:
         duration_s=int(entry["duration"]) / 1e6,
         failed=tags.get("error") == "true" or tags.get("otel.status_code") == "ERROR",
         tags=tags,
+        trace_id=str(entry.get("traceID", "")),
         events=[_texts(log.get("fields")) for log in entry.get("logs") or []],
     )
 

@@ -170,7 +170,7 @@ def build_worker_app(settings: Settings) -> FastAPI:
     orders, payments = SqlOrderRepository(databases), HttpPayments(client)
 
     async def fulfil(payload: str, headers: Mapping[str, str]) -> None:
-        await faults.disturb_job(headers.get(fault.SCOPE_HEADER))
+        await faults.disturb_job(headers.get(fault.SCOPE_HEADER), payload)
         await fulfil_order(orders, UUID(payload))
 
     async def cancel_charge(payload: str, headers: Mapping[str, str]) -> None:
@@ -278,6 +278,9 @@ def _assemble(
     ``disturb`` is asked before each public route, where faults are allowed. ``position`` is where the database's log
     ends: callers of a process that has one read their own writes. ``versions``: of an API that has some.
     """
+
+    if settings.defect and faults.allowed:  # this version is said to have it from its first request on
+        faults.switch_on(settings.defect, {"percent": settings.defect_percent})
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

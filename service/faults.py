@@ -5,14 +5,18 @@ everything outside development. Knows nothing of what it disturbs: the places wh
 
 A fault strikes ``percent`` of its occasions, drawn from a seeded generator, so that a run can be repeated. With a
 ``scope`` it strikes only requests whose header ``x-signalbox-fault-scope`` has that value; the scope travels on to
-payments and with the job, so one caller can be disturbed from end to end while others are not.
+payments and with the job, so one caller can be disturbed from end to end while others are not. With ``for_s`` it ends
+by itself after so many seconds, whoever forgot it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
-from collections.abc import Iterable
+import time
+import zlib
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from random import Random
@@ -33,6 +37,7 @@ SCOPE_HEADER = "x-signalbox-fault-scope"
 _SCOPE_PATTERN = r"^[A-Za-z0-9._-]{1,100}$"
 
 _scope: ContextVar[str | None] = ContextVar("fault_scope", default=None)
+_present: ContextVar[Faults | None] = ContextVar("faults", default=None)
 
 
 class Parameters(BaseModel):
@@ -41,6 +46,7 @@ class Parameters(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     percent: float = Field(default=100, ge=0, le=100)
+    for_s: float | None = Field(default=None, gt=0, le=86_400)
     scope: str | None = Field(default=None, pattern=_SCOPE_PATTERN)
 
 
@@ -68,6 +74,50 @@ class RouteLatency(Latency):
     route: str | None = None
 
 
+class RouteDefect(Parameters):
+    """Raise what no handler expects, on one route or all."""
+
+    route: str | None = None
+
+
+class LoopBlock(RouteLatency):
+    """Keep the event loop from doing anything else for ``ms`` milliseconds."""
+
+    ms: int = Field(default=200, ge=0, le=5_000)
+
+
+class MemoryLeak(Parameters):
+    """Keep ``kib`` KiB for ever, up to ``limit_mib`` in all."""
+
+    kib: int = Field(default=256, ge=1, le=16_384)
+    limit_mib: int = Field(default=384, ge=1, le=2_048)
+
+
+class ConnectionLeak(Parameters):
+    """Never give a connection back, up to ``count`` of them."""
+
+    count: int = Field(default=9, ge=1, le=200)
+
+
+class Detour(Parameters):
+    """Call payments at ``url``, which is on this machine."""
+
+    url: str = Field(pattern=r"^http://127\.0\.0\.1:\d{1,5}$")
+
+
+class BlindRetries(Parameters):
+    """Send a failed call again at once, ``attempts`` times in all."""
+
+    attempts: int = Field(default=3, ge=2, le=10)
+
+
+class Capacity(Latency):
+    """Do no more than ``slots`` at a time, each taking ``ms`` milliseconds; who comes later waits in line."""
+
+    ms: int = Field(default=50, ge=1, le=60_000)
+    slots: int = Field(default=1, ge=1, le=100)
+
+
 P = TypeVar("P", bound=Parameters)
 
 
@@ -84,18 +134,34 @@ RESPONSE_ERRORS = Fault(
     "response-errors", RouteErrors, "answer with an error; `route` is a template such as /v1/orders"
 )
 RESPONSE_LATENCY = Fault("response-latency", RouteLatency, "answer late; `route` is a template such as /v1/orders")
+RESPONSE_DEFECT = Fault("response-defect", RouteDefect, "raise an unexpected exception, as a bad version would")
+LOOP_BLOCK = Fault("loop-block", LoopBlock, "a handler blocks the event loop")
+MEMORY_LEAK = Fault("memory-leak", MemoryLeak, "a handler keeps memory and never lets go")
+CONNECTION_LEAK = Fault("connection-leak", ConnectionLeak, "a handler never gives its database connection back")
+N_PLUS_ONE = Fault("n-plus-one", Parameters, "a list asks the database once more for each of its rows")
+PAYMENTS_DETOUR = Fault("payments-detour", Detour, "calls to payments take another way")
+BLIND_RETRIES = Fault("blind-retries", BlindRetries, "failed calls to payments are sent again at once")
 CHARGE_ERRORS = Fault("charge-errors", Errors, "charges fail before anything is written")
 CHARGE_LATENCY = Fault("charge-latency", Latency, "charges take longer")
+CHARGE_CAPACITY = Fault("charge-capacity", Capacity, "charges wait in line for one of a few slots")
 JOB_ERRORS = Fault("job-errors", Parameters, "jobs fail before they have an effect; they are tried again")
 JOB_LATENCY = Fault("job-latency", Latency, "jobs take longer")
+POISON_JOBS = Fault("poison-jobs", Parameters, "some jobs, always the same, fail every time they are tried")
 
-API_FAULTS: tuple[Fault[Any], ...] = (RESPONSE_ERRORS, RESPONSE_LATENCY)
-PAYMENTS_FAULTS: tuple[Fault[Any], ...] = (CHARGE_ERRORS, CHARGE_LATENCY)
-WORKER_FAULTS: tuple[Fault[Any], ...] = (JOB_ERRORS, JOB_LATENCY)
+API_FAULTS: tuple[Fault[Any], ...] = (
+    *(RESPONSE_ERRORS, RESPONSE_LATENCY, RESPONSE_DEFECT, LOOP_BLOCK, MEMORY_LEAK, CONNECTION_LEAK),
+    *(N_PLUS_ONE, PAYMENTS_DETOUR, BLIND_RETRIES),
+)
+PAYMENTS_FAULTS: tuple[Fault[Any], ...] = (CHARGE_ERRORS, CHARGE_LATENCY, CHARGE_CAPACITY)
+WORKER_FAULTS: tuple[Fault[Any], ...] = (JOB_ERRORS, JOB_LATENCY, POISON_JOBS)
 
 
 class InjectedError(Exception):
-    """What a job raises when ``job-errors`` strikes."""
+    """What a job raises when ``job-errors`` or ``poison-jobs`` strikes."""
+
+
+class DefectiveReleaseError(Exception):
+    """What a request raises when ``response-defect`` strikes."""
 
 
 class FaultView(BaseModel):
@@ -121,6 +187,12 @@ class Faults:
         self._known = {fault.name: fault for fault in known}
         self._active: dict[str, Parameters] = {}
         self._random = Random(seed)
+        self._expiries: dict[str, asyncio.TimerHandle] = {}
+        self._ended: dict[str, Callable[[], None]] = {}
+        self._leaked: list[bytes] = []
+        self._slots: asyncio.Semaphore | None = None
+        self.on_end(MEMORY_LEAK, self._leaked.clear)
+        self.on_end(CHARGE_CAPACITY, self._forget_slots)
         for name in self._known:
             telemetry.metrics.fault_active.labels(name).set(0)
 
@@ -141,7 +213,11 @@ class Faults:
         fault = self._known.get(name)
         if fault is None:
             raise NotFound(f"no fault named {name!r} here; known: {', '.join(self._known)}")
-        self._active[name] = fault.parameters.model_validate(parameters)
+        given = fault.parameters.model_validate(parameters)
+        self._end(name)
+        self._active[name] = given
+        if given.for_s is not None:
+            self._expiries[name] = asyncio.get_running_loop().call_later(given.for_s, self.switch_off, name)
         self._announce(name)
 
     def switch_off(self, name: str) -> None:
@@ -149,6 +225,7 @@ class Faults:
         if name not in self._known:
             raise NotFound(f"no fault named {name!r} here; known: {', '.join(self._known)}")
         if self._active.pop(name, None) is not None:
+            self._end(name)
             self._announce(name)
 
     def switch_all_off(self) -> None:
@@ -169,6 +246,16 @@ class Faults:
             return None
         return parameters if self._random.random() * 100 < parameters.percent else None
 
+    def on_end(self, fault: Fault[Any], undo: Callable[[], None]) -> None:
+        """Have ``undo`` called whenever ``fault`` ends: what it took is given back."""
+        self._ended[fault.name] = undo
+
+    def _end(self, name: str) -> None:
+        if expiry := self._expiries.pop(name, None):
+            expiry.cancel()
+        if undo := self._ended.get(name):
+            undo()
+
     def _announce(self, name: str) -> None:
         parameters = self._active.get(name)
         telemetry.metrics.fault_active.labels(name).set(0 if parameters is None else 1)
@@ -184,20 +271,48 @@ class Faults:
         """Dependency of the api's public routes: remembers the request's fault scope, then delays or fails it."""
         _scope.set(_read_scope(request))
         if self._active:
-            await self._disturb(RESPONSE_LATENCY, RESPONSE_ERRORS, route=request.scope["route"].path)
+            _present.set(self)
+            route = request.scope["route"].path
+            if block := self.strike(LOOP_BLOCK, route=route):
+                time.sleep(block.ms / 1000)  # noqa: ASYNC251  # that is the fault
+            if leak := self.strike(MEMORY_LEAK):
+                self._leak(leak)
+            await self._disturb(RESPONSE_LATENCY, RESPONSE_ERRORS, route=route)
+            if self.strike(RESPONSE_DEFECT, route=route):
+                raise DefectiveReleaseError("this version cannot handle this request")
 
     async def disturb_charge(self, request: Request) -> None:
         """Dependency of the charge route: delays or fails it before anything is written."""
         _scope.set(_read_scope(request))
+        if capacity := self.strike(CHARGE_CAPACITY):
+            if self._slots is None:
+                self._slots = asyncio.Semaphore(capacity.slots)
+            async with self._slots:
+                await asyncio.sleep(capacity.ms / 1000)
         await self._disturb(CHARGE_LATENCY, CHARGE_ERRORS)
 
-    async def disturb_job(self, scope: str | None) -> None:
+    async def disturb_job(self, scope: str | None, payload: str = "") -> None:
         """Called before a job's effect: delays it, or raises ``InjectedError``."""
         _scope.set(scope)
         if latency := self.strike(JOB_LATENCY):
             await asyncio.sleep(latency.ms / 1000)
         if self.strike(JOB_ERRORS):
             raise InjectedError("a fault made this job fail")
+        if self._is_poisoned(payload):
+            raise InjectedError("this job cannot be done")
+
+    def _is_poisoned(self, payload: str) -> bool:
+        """Whether this very job fails: decided by its payload, so that trying it again changes nothing."""
+        poison = self._active.get(POISON_JOBS.name)
+        return poison is not None and zlib.crc32(payload.encode()) % 10_000 < poison.percent * 100
+
+    def _leak(self, leak: MemoryLeak) -> None:
+        size = leak.kib * 1024
+        if (len(self._leaked) + 1) * size <= leak.limit_mib * 1024 * 1024:
+            self._leaked.append(os.urandom(1) * size)
+
+    def _forget_slots(self) -> None:
+        self._slots = None
 
     async def _disturb(self, latency: Fault[Any], errors: Fault[Any], route: str | None = None) -> None:
         if struck := self.strike(latency, route=route):
@@ -209,6 +324,19 @@ class Faults:
 def _read_scope(request: Request) -> str | None:
     scope = request.headers.get(SCOPE_HEADER)
     return scope if scope and re.fullmatch(_SCOPE_PATTERN, scope) else None
+
+
+def struck(fault: Fault[P]) -> P | None:
+    """Parameters of ``fault`` when it strikes the present request, else None. For places deeper than its beginning."""
+    faults = _present.get()
+    return None if faults is None else faults.strike(fault)
+
+
+def on_end(fault: Fault[Any], undo: Callable[[], None]) -> None:
+    """Have ``undo`` called when ``fault``, which has struck the present request, ends."""
+    faults = _present.get()
+    if faults is not None:
+        faults.on_end(fault, undo)
 
 
 def scope_headers() -> dict[str, str]:

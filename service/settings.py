@@ -100,6 +100,9 @@ class Settings(BaseSettings):
     docs: Literal["on", "off"] = "on"
     faults: Literal["on", "off"] = "on"
     fault_seed: int = 0
+    # A fault that is on from the start: how a bad version is rehearsed. Ignored where faults are not allowed.
+    defect: str = ""
+    defect_percent: float = Field(default=100, ge=0, le=100)
 
     @field_validator("database_url", "replica_url")
     @classmethod

@@ -177,16 +177,21 @@ def fault_list(service: Service = None, as_json: Json = False) -> int:
 
 def fault_set(
     name: Annotated[str, typer.Argument(help="For example charge-errors; see `signalbox fault list`.")],
-    percent: Annotated[float, typer.Option(help="Share of the occasions on which it strikes.")] = 100.0,
+    percent: Annotated[
+        float | None, typer.Option(help="Share of the occasions on which it strikes. [default: 100]")
+    ] = None,
     ms: Annotated[int | None, typer.Option(help="Milliseconds, where the fault delays.")] = None,
     param: Annotated[list[str] | None, typer.Option(help="Another parameter, as name=value.")] = None,
+    for_s: Annotated[float | None, typer.Option("--for", help="Seconds after which it ends by itself.")] = None,
     service: Service = None,
     as_json: Json = False,
 ) -> int:
     """Switch a fault on in every process that knows it."""
     from stack import faults
 
-    parameters = {"percent": percent, **({} if ms is None else {"ms": ms}), **faults.parse_parameters(param or ())}
+    given = {"percent": percent, "ms": ms, "for_s": for_s}
+    parameters = {name: value for name, value in given.items() if value is not None}
+    parameters |= faults.parse_parameters(param or ())
     processes = faults.faulty(_running(Layout.from_environment()), service)
     return _print_faults(faults.set_fault(processes, name, parameters), as_json)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 PYTHON = "{python}"
+API = "api"  # the job that is replicated
 DEFAULT_REPLICAS = 2
 MOST_REPLICAS = 40  # ports 8101 to 8140; the worker's is 8150
 
@@ -53,6 +54,7 @@ class Component:
     reload: Reload | None = None
     faults: bool = False  # has faults that can be switched, at /internal/faults
     optional: bool = False  # the stack is ready without it
+    native_only: bool = False  # has no container form: it works on the processes of one machine
     drops_root: bool = False  # refuses to run as root
     stop_signal: Literal["SIGTERM", "SIGINT"] = "SIGTERM"
     death_signal: Literal["SIGKILL", "SIGQUIT"] = "SIGKILL"  # sent by the kernel when the supervisor dies
@@ -420,6 +422,36 @@ PROBER = Component(
 )
 
 
+# Stands in nobody's way: calls go through it only while a fault of `faults` sends them there.
+TOXIPROXY = Component(
+    name="toxiproxy",
+    ports={"toxiproxy": 8474, "toxiproxy-payments": 8475},
+    backend="toxiproxy",
+    command=("{bin[toxiproxy-server]}", "-host", "127.0.0.1", "-port", "{ports[toxiproxy]}"),
+    env={"LOG_LEVEL": "warn", **SMALL_HEAP},
+    probe=http("toxiproxy", "/version"),
+    optional=True,
+    native_only=True,
+    stop_grace_s=2.0,
+)
+
+FAULTS = Component(
+    name="faults",
+    ports={"faults": 8290},
+    command=(PYTHON, "-m", "stack.sabotage", "--port", "{ports[faults]}", "--data", "{data}"),
+    env={
+        "SIGNALBOX_ENVIRONMENT": SERVICE_ENV["SIGNALBOX_ENVIRONMENT"],
+        "SIGNALBOX_STATE": "{state}",
+        "SIGNALBOX_PORT_OFFSET": "{port_offset}",
+    },
+    probe=http("faults", "/readyz"),
+    metrics="faults",
+    faults=True,
+    url="http://{host}:{ports[faults]}",
+    native_only=True,
+)
+
+
 def components(replicas: int = DEFAULT_REPLICAS) -> tuple[Component, ...]:
     """Every component of a stack with that many API replicas, in the order in which a person reads them."""
     return (
@@ -445,6 +477,8 @@ def components(replicas: int = DEFAULT_REPLICAS) -> tuple[Component, ...]:
         GRAFANA,
         PAGER,
         PROBER,
+        TOXIPROXY,
+        FAULTS,
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stack.components import components
+from stack.components import Component, components
 from stack.layout import LOOPBACK
 from stack.native.credentials import Credentials, write_private
 from stack.native.launch import DEADMAN_TIMEOUT_S
@@ -37,13 +37,18 @@ host   replication  replicator  samenet  scram-sha-256
 _PORT_AT_LOOPBACK = re.compile(rf"(?P<scheme>(?://)?){re.escape(LOOPBACK)}:\{{ports\[(?P<port>[\w-]+)\]\}}")
 
 
+def contained() -> tuple[Component, ...]:
+    """The components that have a container form."""
+    return tuple(part for part in components() if not part.native_only)
+
+
 def adapt(template: str, owner: str = "") -> str:
     """A template of the component `owner` with host names in the place of loopback addresses. What it listens on itself
     is open to its networks. An address for a reader's browser (`{host}`) becomes empty: only the gateway is published.
     """
     if "{host}" in template:
         return ""
-    hosts = {port: part.name for part in components() for port in part.ports}
+    hosts = {port: part.name for part in contained() for port in part.ports}
 
     def name(found: re.Match[str]) -> str:
         listens = hosts[found["port"]] == owner and not found["scheme"]
@@ -54,7 +59,7 @@ def adapt(template: str, owner: str = "") -> str:
 
 def values(secret: Mapping[str, str] | Credentials) -> dict[str, Any]:
     """What adapted templates are filled in with, but for paths: those are docker-compose.yml's own choice."""
-    parts = components()
+    parts = contained()
     return {
         "ports": {name: port for part in parts for name, port in part.ports.items()},
         "secret": secret,
@@ -67,7 +72,7 @@ def values(secret: Mapping[str, str] | Credentials) -> dict[str, Any]:
 def secret_environment(secret: Mapping[str, str] | Credentials) -> dict[str, str]:
     """The variables of our own processes that hold a password: never in docker-compose.yml, always in a file."""
     templates: dict[str, str] = {}
-    for part in components():
+    for part in contained():
         if part.backend is None:
             templates |= {name: text for name, text in part.env.items() if "{secret[" in text}
     return {name: adapt(text).format_map(values(secret)) for name, text in sorted(templates.items())}
@@ -76,7 +81,7 @@ def secret_environment(secret: Mapping[str, str] | Credentials) -> dict[str, str
 def scrape_targets() -> dict[str, list[dict[str, Any]]]:
     """Job → what Prometheus' file discovery reads: one target an instance."""
     targets: dict[str, list[dict[str, Any]]] = {}
-    for part in [part for part in components() if part.metrics]:
+    for part in [part for part in contained() if part.metrics]:
         address = f"{part.name}:{part.ports[part.metrics]}"
         labels = {"job": part.job, "instance": part.name}
         targets.setdefault(part.job, []).append({"targets": [address], "labels": labels})

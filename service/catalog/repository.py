@@ -14,6 +14,7 @@ from sqlalchemy import BigInteger, Row, Text, column, select, table
 from service.catalog.model import Product
 from service.data.cache import Cache
 from service.data.engines import Databases
+from service.faults import N_PLUS_ONE, struck
 
 PRODUCT_TTL_S = 30.0
 # A product that is not there may come to be; who asks for it before should not have to wait long for it.
@@ -43,7 +44,11 @@ class SqlProductRepository:
     async def list_after(self, after: int, limit: int) -> Sequence[Product]:
         """The first ``limit`` products with an id above ``after``, by id."""
         statement = select(*_columns).where(_products.c.id > after).order_by(_products.c.id).limit(limit)
-        return [_product(row) for row in await self._databases.read(statement)]
+        found = [_product(row) for row in await self._databases.read(statement)]
+        if struck(N_PLUS_ONE):
+            for product in found:
+                await self._load(product.id)
+        return found
 
     async def _load(self, product_id: int) -> Product | None:
         rows = await self._databases.read(select(*_columns).where(_products.c.id == product_id))

@@ -27,6 +27,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from service import telemetry
+from service.data.leaks import ConnectionLeaks
 from service.data.replica import TIMEOUT_S as REPLICA_TIMEOUT_S
 from service.data.replica import Replica, own_writes
 from service.errors import Unavailable
@@ -113,6 +114,7 @@ class Databases:
         self._count = {reason: reads.labels("primary", reason) for reason in ("own-write", "lag", "away")}
         self._count_replica = reads.labels("replica", "")
         self._watching: asyncio.Task[None] | None = None
+        self._leaks = ConnectionLeaks(primary)
 
     def start(self) -> None:
         """Begin to watch the replica; until then no read goes there. Needs the running event loop."""
@@ -125,6 +127,7 @@ class Databases:
         writes = own_writes.get()
         if writes is not None:
             writes.written = True
+        self._leaks.strike()
         with _telling_unavailable():
             async with self._primary.begin() as connection:
                 yield connection

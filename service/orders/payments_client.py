@@ -12,8 +12,9 @@ import httpx
 
 from service import deadline
 from service.deadline import DeadlineExceeded
-from service.faults import scope_headers
+from service.faults import BLIND_RETRIES, PAYMENTS_DETOUR, scope_headers, struck
 from service.orders.model import PaymentRefused, PaymentUnavailable
+from service.orders.naive_client import charge_blindly
 from service.outbound import Breaker, CircuitOpen, RetryBudget
 
 # The whole of it, retry included. A customer waits for this.
@@ -48,6 +49,8 @@ class HttpPayments:
         Raises ``PaymentRefused``, ``PaymentUnavailable``, or ``DeadlineExceeded`` when the caller has no time left.
         """
         body = {"order_id": str(order_id), "amount_cents": amount_cents, "currency": currency}
+        if retries := struck(BLIND_RETRIES):
+            return await charge_blindly(self._client, body, retries.attempts)
         await self._ask("POST", "/v1/charges", body)
 
     async def cancel(self, order_id: UUID) -> None:
@@ -81,6 +84,8 @@ class HttpPayments:
 
     async def _send(self, method: str, path: str, body: Mapping[str, object] | None, left_s: float) -> httpx.Response:
         headers = {**scope_headers(), deadline.HEADER: str(int(left_s * 1000))}
+        if detour := struck(PAYMENTS_DETOUR):
+            path = detour.url + path
         self._retries.earn()
         try:
             return await self._client.request(method, path, json=body, headers=headers)

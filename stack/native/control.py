@@ -28,6 +28,7 @@ LEAST_FREE_BYTES = 300 * 1024 * 1024  # the data of a first start, with room for
 LOCK_WAIT_S = 60.0
 BEGIN_TIMEOUT_S = 30.0
 END_TIMEOUT_S = 90.0
+OVERRIDE_WAIT_S = 5.0
 SETTLED_FOR_S = 1.0  # a stack in which nothing moves for this long is not going to be ready
 POLL_S = 0.1
 
@@ -129,6 +130,30 @@ def take_down(layout: Layout, on_state: Callable[[StackState], None] = lambda st
         return running or bool(left)
 
 
+def override(layout: Layout, component: str, environment: dict[str, str] | None) -> None:
+    """Have a component started anew with these variables on top of its own; None takes them back.
+
+    Does nothing to a stack that is stopping, whose next start forgets them. Raises StackError when another command is
+    at work.
+    """
+    state = current_state(layout)
+    if state is None or state.stopping:
+        return
+    with _alone(layout, OVERRIDE_WAIT_S):
+        before = read_wish(layout)
+        others = {name: variables for name, variables in before.overrides.items() if name != component}
+        overrides = others if environment is None else {**others, component: environment}
+        if overrides == before.overrides:
+            return
+        write_wish(layout, replace(before, number=max(before.number, state.wish) + 1, overrides=overrides))
+        _signal_supervisor(layout, signal.SIGHUP)
+
+
+def hurry(layout: Layout) -> None:
+    """Have the supervisor try at once what it would try again later."""
+    _signal_supervisor(layout, signal.SIGHUP)
+
+
 def purge(layout: Layout) -> None:
     """Delete the state folder of a stack that is down: data, logs, secrets."""
     shutil.rmtree(layout.elsewhere, ignore_errors=True)
@@ -163,10 +188,10 @@ def run_step(layout: Layout, step: Step, arguments: Sequence[str]) -> int:
 
 
 @contextmanager
-def _alone(layout: Layout) -> Iterator[None]:
+def _alone(layout: Layout, wait_s: float = LOCK_WAIT_S + END_TIMEOUT_S) -> Iterator[None]:
     """One `up` or `down` at a time decides; the others wait and then see what it decided."""
     try:
-        with held(layout.run / "command.lock", wait_s=LOCK_WAIT_S + END_TIMEOUT_S):
+        with held(layout.run / "command.lock", wait_s=wait_s):
             yield
     except Taken:
         raise StackError("another `signalbox` command is at work and does not end", "End it, then try again") from None

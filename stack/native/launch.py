@@ -35,6 +35,8 @@ class Wish:
 
     clock: float = 1.0
     replicas: int = DEFAULT_REPLICAS
+    # component → environment on top of its own
+    overrides: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     gateway_host: str = LOOPBACK
     number: int = 0
     starter: str = ""
@@ -110,6 +112,7 @@ class Blueprint:
                 "PYTHONUNBUFFERED": "1",
                 MARK: str(self.layout.state),
                 **{name: template.format_map(values) for name, template in part.env.items()},
+                **self.wish.overrides.get(part.name, {}),
             },
             config=digest(self.run_folder(part)),
             restarts=self.wish.restarts.get(part.name, 0),
@@ -126,6 +129,8 @@ class Blueprint:
             "root": self.layout.root,
             "run": self.run_folder(part),
             "data": ground.data,
+            "state": self.layout.state,
+            "port_offset": self.layout.port_offset,
             "logs": self.layout.logs,
             "socket": self.layout.socket(part.name),
             "secrets": self.layout.secrets,

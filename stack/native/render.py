@@ -23,7 +23,7 @@ GENERATED = "_generated"  # what the SLO compiler owns, below each backend's fol
 SECRETS_IN_CONTAINERS = "/run/secrets"  # where committed configuration looks for secrets
 LEAST_RANGE = timedelta(seconds=5)  # five scrapes under a clock factor
 LEAST_INTERVAL = timedelta(seconds=1)
-_DURATION = re.compile(r"(?P<what>\[|\bfor: |\binterval: )(?P<length>\d+(?:ms|[smhdw]))\b")
+_DURATION = re.compile(r"(?P<what>\[|\boffset |\bfor: |\binterval: )(?P<length>\d+(?:ms|[smhdw]))\b")
 FAST_INTERVAL = "1s"  # scraping and evaluation under a clock factor: windows of minutes have become seconds
 
 
@@ -56,8 +56,8 @@ def scrape_targets(blueprint: Blueprint) -> Mapping[str, list[dict[str, Any]]]:
 
 
 def quicken_rules(rules: str, clock: float) -> str:
-    """Hand-written rules with every range, interval and waiting time divided by the clock, as the compiler divides its
-    own. Comments and layout stay."""
+    """Hand-written rules with every range, offset, interval and waiting time divided by the clock, as the compiler
+    divides its own. Comments and layout stay."""
     from slo.durations import format_duration, parse_duration
 
     def divided(found: re.Match[str]) -> str:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from stack import compose
-from stack.components import STEPS, Component, Step, components
+from stack.components import STEPS, Component, Step
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -21,7 +21,7 @@ SERVICES: dict[str, dict[str, Any]] = DOCUMENT["services"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PINS = tomllib.loads((ROOT / "stack" / "backends" / "pins.toml").read_text())
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-PARTS = {part.name: part for part in components()}
+PARTS = {part.name: part for part in compose.contained()}
 OURS = f"signalbox:{PROJECT['version']}"
 
 # The one-shot container that writes passwords and settings: native, the supervisor does this itself.

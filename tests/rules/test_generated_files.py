@@ -62,8 +62,9 @@ def test_alertmanager_sends_each_tier_its_way(amtool: Path, labels: tuple[str, .
     assert outcome.stdout.strip() == receiver, outcome.stdout + outcome.stderr
 
 
-def test_the_stacks_own_alerts_fire_and_stay_silent(promtool: Promtool) -> None:
-    outcome = promtool.run("test", "rules", "stack_test.yaml", cwd=Path(__file__).parent)
+@pytest.mark.parametrize("file", ["stack_test.yaml", "causes_test.yaml"])
+def test_hand_written_alerts_fire_and_stay_silent(promtool: Promtool, file: str) -> None:
+    outcome = promtool.run("test", "rules", file, cwd=Path(__file__).parent)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
 
 

@@ -25,6 +25,7 @@ load:
   mix: {read_product: 1, create_order: 1}
   steps:
     - rate_per_s: 20
+cause: {component: payments, kind: errors}
 faults:
   - kind: service
     target: payments

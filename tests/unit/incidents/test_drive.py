@@ -21,7 +21,14 @@ from incidents.observe import poll
 
 pytestmark = pytest.mark.anyio
 ROOT = Path(__file__).parent.parent.parent.parent
-MIX = {"browse_products": 3.0, "read_product": 4.0, "read_user": 1.0, "create_order": 2.0}
+MIX = {
+    "browse_products": 3.0,
+    "read_product": 3.0,
+    "read_popular_product": 0.5,
+    "read_hot_product": 0.5,
+    "read_user": 1.0,
+    "create_order": 2.0,
+}
 
 
 def job(url: str = "http://127.0.0.1:9", *steps: Step, seed: int = 1, max_s: float = 60.0) -> Job:

@@ -175,10 +175,10 @@ def fault(target: str = "payments", name: str = "charge-errors") -> ServiceFault
 
 
 async def test_a_switch_sets_and_clears_as_often_as_one_likes(system: StandIn, backends: Backends) -> None:
-    (switch,) = build_switches([fault()], backends.endpoints, backends.client)
+    (switch,) = build_switches([fault()], backends.endpoints, backends.client, 1)
     await switch.check()
     await switch.set()
-    assert system.faults == {"charge-errors": {"percent": 30}}
+    assert system.faults == {"charge-errors": {"percent": 30, "for_s": 5.0}}
     assert await observe_active_faults(backends.endpoints, backends.client) == ["charge-errors at payments"]
     await switch.clear()
     await switch.clear()
@@ -186,7 +186,7 @@ async def test_a_switch_sets_and_clears_as_often_as_one_likes(system: StandIn, b
 
 
 async def test_clearing_goes_on_with_the_other_replicas_when_one_is_gone(system: StandIn, backends: Backends) -> None:
-    (switch,) = build_switches([fault("api")], backends.endpoints, backends.client)
+    (switch,) = build_switches([fault("api")], backends.endpoints, backends.client, 1)
     await switch.set()
     system.down.add("api-1")
     with pytest.raises(FaultError, match="api-1 answered 503"):
@@ -205,7 +205,7 @@ async def test_a_fault_that_cannot_be_set_is_refused_beforehand(
     backends: Backends, wanted: ServiceFault, words: str
 ) -> None:
     async def prepare() -> None:
-        (switch,) = build_switches([wanted], backends.endpoints, backends.client)
+        (switch,) = build_switches([wanted], backends.endpoints, backends.client, 1)
         await switch.check()
 
     with pytest.raises(FaultError, match=re.escape(words)):

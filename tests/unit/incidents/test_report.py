@@ -98,7 +98,7 @@ def test_a_report_can_be_drawn_again_from_its_evidence_and_the_hashes_are_its_ow
 ) -> None:
     again = json.loads(json.dumps(hostile))
     assert emit_report(again, RUNBOOK) == emit_report(hostile, RUNBOOK)
-    assert set(hostile["hashes"]) == {"scenario", "timeline", "pages", "load", "metrics", "trace", "logs"}
+    assert set(hostile["hashes"]) == {"scenario", "timeline", "pages", "load", "metrics", "trace", "logs", "telling"}
     for name, expected in hostile["hashes"].items():
         canonical = json.dumps(hostile[name], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         assert "sha256:" + hashlib.sha256(canonical.encode()).hexdigest() == expected, name

@@ -30,7 +30,13 @@ def line_of(text: str, words: str) -> int:
 REFUSED = [
     ("seeds: {load: 7}", "seeds: {load: 7, data: 1}", "seeds:", "seeds.data", "unknown key"),
     ("story: A short", "stori: A short", "stori:", "stori", "Did you mean 'story'?"),
-    ("kind: service", "kind: earthquake", "earthquake", "faults[0].kind", "'earthquake' is not known. Use 'service'"),
+    (
+        "kind: service",
+        "kind: earthquake",
+        "earthquake",
+        "faults[0]",
+        "'earthquake' is not known. Use 'service', 'load'",
+    ),
     ("    target: payments\n", "", "kind: service", "faults[0].target", "is missing. Add it"),
     ("kind: logs", "kind: smells", "smells", "signals[2]", "'smells' is not known. Use 'promql', 'logs', 'traces'"),
     (

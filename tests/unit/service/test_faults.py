@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,8 +17,10 @@ from service.faults import (
     API_FAULTS,
     JOB_ERRORS,
     RESPONSE_ERRORS,
+    RESPONSE_LATENCY,
     SCOPE_HEADER,
     WORKER_FAULTS,
+    DefectiveReleaseError,
     Faults,
     InjectedError,
     build_router,
@@ -142,7 +145,7 @@ async def test_a_job_can_be_made_to_fail_for_one_scope() -> None:
 
 
 async def test_faults_are_listed_switched_and_cleared_over_http() -> None:
-    async with a_client(Faults(API_FAULTS, allowed=True)) as client:
+    async with a_client(Faults((RESPONSE_ERRORS, RESPONSE_LATENCY), allowed=True)) as client:
         listed = (await client.get("/internal/faults")).json()["faults"]
         assert [(fault["name"], fault["active"], fault["parameters"]) for fault in listed] == [
             ("response-errors", False, {}),
@@ -208,3 +211,39 @@ async def test_every_change_is_an_event_and_moves_the_gauge(recorded: Recorded) 
         ("response-errors", False),
     ]
     assert (changes[0]["fault.parameters.percent"], changes[0]["fault.parameters.status"]) == (20, 503)
+
+
+async def test_a_fault_with_an_end_ends_by_itself_and_gives_back_what_it_took() -> None:
+    faults = Faults(API_FAULTS, allowed=True)
+    faults.switch_on("response-errors", {"for_s": 0.02})
+    assert faults.strike(RESPONSE_ERRORS) is not None
+    ended = asyncio.Event()
+    faults.on_end(RESPONSE_ERRORS, ended.set)
+    async with asyncio.timeout(2):
+        await ended.wait()
+    assert faults.strike(RESPONSE_ERRORS) is None
+
+
+async def test_a_poisoned_job_fails_every_time_and_the_others_never() -> None:
+    faults = Faults(WORKER_FAULTS, allowed=True)
+    faults.switch_on("poison-jobs", {"percent": 20})
+
+    async def fails(payload: str) -> bool:
+        try:
+            await faults.disturb_job(None, payload)
+        except InjectedError:
+            return True
+        return False
+
+    first = [await fails(f"order {number}") for number in range(500)]
+    assert first == [await fails(f"order {number}") for number in range(500)]
+    assert sum(first) / 5 == pytest.approx(20, abs=5)
+
+
+async def test_a_defect_is_an_unhandled_exception_on_its_route_only() -> None:
+    faults = Faults(API_FAULTS, allowed=True)
+    async with a_client(faults) as client:
+        faults.switch_on("response-defect", {"route": "/v1/others"})
+        assert (await client.get("/v1/things/1")).status_code == 200
+        with pytest.raises(DefectiveReleaseError):
+            await client.get("/v1/others")

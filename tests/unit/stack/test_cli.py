@@ -197,7 +197,7 @@ def test_faults_are_sought_where_they_can_be():
         for part in components()
     ]
     state = StackState(1, 1.0, "", 1.0, 2, 0, components=parts)
-    assert [process.name for process in faulty(state)] == ["api-1", "api-2", "worker", "payments"]
+    assert [process.name for process in faulty(state)] == ["api-1", "api-2", "worker", "payments", "faults"]
     assert [process.name for process in faulty(state, "api")] == ["api-1", "api-2"]
     assert [process.name for process in faulty(state, "api-2")] == ["api-2"]
     with pytest.raises(WrongUse, match=r"no running service is called 'loki'\. There are api, worker, payments"):

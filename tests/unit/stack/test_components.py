@@ -31,6 +31,7 @@ def test_the_components_have_the_names_that_everybody_uses():
             "collector",
         ),
         *("prometheus", "alertmanager", "loki", "jaeger", "grafana", "pager", "prober"),
+        *("toxiproxy", "faults"),
     }
 
 
@@ -77,8 +78,8 @@ def test_every_backend_is_pinned_with_the_executables_that_its_command_names(par
     assert wanted <= {*pin.executables, *pin.optional}
 
 
-def test_only_grafana_may_be_missing():
-    assert [part.name for part in PARTS if part.optional] == ["grafana"]
+def test_only_grafana_and_toxiproxy_may_be_missing():
+    assert [part.name for part in PARTS if part.optional] == ["grafana", "toxiproxy"]
 
 
 @pytest.mark.parametrize("part", [*PARTS, *STEPS], ids=lambda part: part.name)

@@ -1,0 +1,144 @@
+"""The faults over HTTP, in the form that the services' own faults have, and as a metric and a log line each.
+
+Owns the routes, the guard and the telling. Knows no fault.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from datetime import UTC, datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from stack.sabotage.fault import Fault, Parameters, Refused
+from stack.sabotage.ledger import Ledger, Unknown
+
+BASE = "/internal/faults"
+
+
+def build_app(faults: Iterable[Fault], path: Path, *, environment: str) -> Starlette:
+    """The application; what is on is kept at `path`. Outside development every change is refused."""
+
+    def tell(name: str, parameters: Parameters | None) -> None:
+        _write_line(name, parameters, environment)
+
+    site = _Site(Ledger(faults, path, tell), allowed=environment == "development")
+    routes = [
+        Route("/readyz", site.ready),
+        Route("/metrics", site.metrics),
+        Route(BASE, site.list_faults, methods=["GET"]),
+        Route(BASE, site.switch_all_off, methods=["DELETE"]),
+        Route(f"{BASE}/{{name}}", site.switch_on, methods=["PUT"]),
+        Route(f"{BASE}/{{name}}", site.switch_off, methods=["DELETE"]),
+    ]
+    return Starlette(routes=routes, lifespan=site.lifespan)
+
+
+class _Site:
+    """The routes over one ledger."""
+
+    def __init__(self, ledger: Ledger, *, allowed: bool) -> None:
+        self._ledger, self._allowed = ledger, allowed
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        await self._ledger.restore()
+        yield
+        await self._ledger.switch_all_off()
+
+    async def list_faults(self, request: Request) -> Response:
+        async def nothing() -> None:
+            return None
+
+        return await self._answer(nothing())
+
+    async def switch_on(self, request: Request) -> Response:
+        body = await request.body()
+
+        async def change() -> None:
+            given = json.loads(body or b"{}")
+            if not isinstance(given, dict):
+                raise ValueError("the parameters are not a JSON object")
+            await self._ledger.switch_on(request.path_params["name"], given)
+
+        return await self._answer(change())
+
+    async def switch_off(self, request: Request) -> Response:
+        return await self._answer(self._ledger.switch_off(request.path_params["name"]))
+
+    async def switch_all_off(self, request: Request) -> Response:
+        return await self._answer(self._ledger.switch_all_off())
+
+    async def metrics(self, request: Request) -> Response:
+        active, known = self._ledger.active, self._ledger.known
+        lines = ["# HELP signalbox_fault_active 1 while a fault is switched on.", "# TYPE signalbox_fault_active gauge"]
+        lines += [f'signalbox_fault_active{{fault="{name}"}} {int(name in active)}' for name in known]
+        return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
+
+    async def ready(self, request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def _answer(self, change: Coroutine[Any, Any, None]) -> Response:
+        """Carry out a change and show every fault; a refusal says why."""
+        if not self._allowed:
+            change.close()
+            return _problem(HTTPStatus.FORBIDDEN, "faults can be changed in development only")
+        try:
+            await change
+        except Unknown as error:
+            return _problem(HTTPStatus.NOT_FOUND, str(error))
+        except ValueError as error:  # pydantic's among them
+            return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, _words(error))
+        except (Refused, TimeoutError, OSError) as error:
+            return _problem(HTTPStatus.CONFLICT, str(error) or type(error).__name__)
+        return JSONResponse({"faults": [_view(self._ledger, fault) for fault in self._ledger.known.values()]})
+
+
+def _view(ledger: Ledger, fault: Fault) -> dict[str, Any]:
+    entry = ledger.active.get(fault.name)
+    parameters = entry.parameters.model_dump(exclude_none=True) if entry else {}
+    return {
+        "name": fault.name,
+        "active": entry is not None,
+        "parameters": parameters,
+        "description": fault.description,
+    }
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'body'}: {one['msg']}" for one in error.errors())
+    return f"not JSON: {error}"
+
+
+def _problem(status: HTTPStatus, detail: str) -> Response:
+    document = {"type": "about:blank", "title": status.phrase, "status": int(status), "detail": detail}
+    return JSONResponse(document, status_code=int(status), media_type="application/problem+json")
+
+
+def _write_line(name: str, parameters: Parameters | None, environment: str) -> None:
+    """One line in the form of the services' own, so that the change stands in Loki beside theirs."""
+    line: dict[str, Any] = {
+        "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+        "severity": "INFO",
+        "message": "fault.changed",
+        "service.name": "faults",
+        "service.namespace": "signalbox",
+        "deployment.environment.name": environment,
+        "fault.name": name,
+        "fault.active": parameters is not None,
+    }
+    if parameters is not None:
+        line |= {f"fault.parameters.{key}": value for key, value in parameters.model_dump(exclude_none=True).items()}
+    sys.stdout.write(json.dumps(line, separators=(",", ":")) + "\n")
+    sys.stdout.flush()
