@@ -39,6 +39,13 @@ def test_the_page_carries_runbook_dashboard_trace_and_budget(stack: Stack) -> No
         assert httpx.get(httpx.URL(stack.urls["pager"]).join(page["links"][link])).status_code == 200, link
 
 
+def test_an_incident_whose_fault_comes_from_outside_holds(stack: Stack) -> None:
+    """A lock in the database, set by the component `faults`; `incident run --all` has the others."""
+    run = stack.signalbox("incident", "run", "lock-contention", "--clock", "20", "--json", timeout_s=400)
+    assert run.returncode == 0, run.stderr[-3000:] + run.stdout[-3000:]
+    assert json.loads(run.stdout)["verdict"] == "held"
+
+
 def test_the_twin_pages_nobody(stack: Stack) -> None:
     run = stack.signalbox("incident", "run", "downstream-errors-twin", "--clock", "20", "--json", timeout_s=400)
     assert run.returncode == 0, run.stderr[-3000:] + run.stdout[-3000:]

@@ -63,7 +63,40 @@ def test_the_list_names_every_incident_and_its_twin(call: Callable[..., tuple[in
     assert code == 0
     entries = json.loads(output)["incidents"]
     assert [(entry["id"], entry["twin_of"]) for entry in entries] == [("brief", None), ("brief-twin", "brief")]
-    assert "brief-twin" in call("list")[1]
+    assert (entries[0]["cause"], entries[0]["last"]) == ({"component": "payments", "kind": "errors"}, None)
+    assert "never run" in call("list")[1]
+
+
+def test_all_incidents_and_twins_make_a_table_and_are_not_run_twice(
+    call: Callable[..., tuple[int, str, str]], system: StandIn, tmp_path: Path
+) -> None:
+    results = tmp_path / "results.json"
+    code, output, told = call("run", "--all", "--json", "--results", str(results))
+    (row,) = json.loads(output)["incidents"]
+    assert (row["runs"], row["in_time"], row["twins"], row["twin_pages"]) == (1, 1, 1, 0), told
+    assert code == 0
+    assert json.loads(results.read_text())["incidents"] == [row]
+    begun = len(system.history)
+    code, output, _ = call("run", "--all", "--results", str(results))
+    assert (code, len(system.history)) == (0, begun), "what is done is not done again"
+    assert "kept" in output
+    assert "held" in call("list")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run",), "name an incident, or say --all"),
+        (("run", "brief", "--all"), "leave ID, --seed and --keep out"),
+        (("run", "--all", "--seed", "3"), "leave ID, --seed and --keep out"),
+    ],
+)
+def test_one_incident_or_all_of_them(
+    call: Callable[..., tuple[int, str, str]], arguments: tuple[str, ...], words: str
+) -> None:
+    code, _, errors = call(*arguments)
+    assert code == 2
+    assert words in errors
 
 
 def test_a_run_prints_one_document_and_nothing_else(call: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
