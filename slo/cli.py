@@ -9,9 +9,11 @@ import typer
 
 from slo.commands.generate import generate
 from slo.commands.lint import lint
+from slo.commands.tools import add_tools
 
 app = typer.Typer(
     help="Compile SLOs into rules, routes, dashboards and runbooks, and reason about them.", no_args_is_help=True
 )
 app.command()(generate)
+add_tools(app)
 app.command()(lint)

@@ -6,14 +6,17 @@ nothing else, exit 0 only when all is well, 1 when something is not, 2 for wrong
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from slo.durations import parse_duration
 from slo.errors import DefinitionErrors, Problem
@@ -26,6 +29,8 @@ DEFINITIONS = Path(__file__).resolve().parent.parent / "definitions"
 
 Definitions = Annotated[Path, typer.Option(help="Folder of OpenSLO files.", show_default="slo/definitions")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+T = TypeVar("T")
 
 
 def read_promises(definitions: Path, as_json: bool, **document: object) -> tuple[Promise, ...]:
@@ -61,6 +66,15 @@ def read_duration(option: str, text: str) -> timedelta:
         fail(f"{option}: {error}", "Write it as Prometheus does", code=2)
 
 
+def read_value(option: str, text: str, parse: Callable[[str], T]) -> T:
+    """An option through a parser whose ValueError says what is wrong; exit 2 then."""
+    try:
+        return parse(text)
+    except ValueError as error:
+        what, _, remedy = str(error).partition("; ")
+        fail(f"{option}: {what}", f"{remedy[:1].upper()}{remedy[1:]}" if remedy else "Correct it", code=2)
+
+
 def findings(problems: Iterable[Problem]) -> list[dict[str, object]]:
     """Problems as `--json` prints them, the most urgent first."""
     return [
@@ -89,6 +103,30 @@ def print_findings(problems: Iterable[Problem]) -> None:
 def print_json(document: Any) -> None:
     """The one document of `--json`."""
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def print_table(table: Table) -> None:
+    """A table as wide as the terminal, or as it needs in a pipe."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=240)
+    for column in table.columns:
+        column.no_wrap = True
+    console.print(table)
+
+
+@contextlib.contextmanager
+def progress_bar(what: str, *, shown: bool) -> Iterator[Callable[[float], None]]:
+    """Something to call with the share that is done; drawn on a terminal only, on standard error."""
+    console = Console(stderr=True)
+    if not shown or not console.is_terminal:
+        yield lambda share: None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=console, transient=True) as progress:
+        bar = progress.add_task(what, total=1.0)
+        yield lambda share: progress.update(bar, completed=share)
 
 
 def shown(path: Path) -> str:

@@ -53,7 +53,11 @@ def _lint(promise: Promise, retention: timedelta | None) -> Iterator[Problem]:
 
 def _lint_queries(promise: Promise) -> Iterator[Problem]:
     """Histograms counted whole, and events that are counted without being in the total."""
-    by_role = dict(queries(promise))
+    if promise.parts:
+        for part in promise.parts:
+            yield from _lint_queries(part.promise)
+        return
+    by_role = {asked.role: asked.selector for asked in queries(promise)}
     for role, selector in by_role.items():
         if selector.metric.endswith("_bucket") and not any(matcher.label == "le" for matcher in selector.matchers):
             what = f"the {role} sums up all buckets of {selector.metric}, so an event counts many times"

@@ -14,7 +14,7 @@ from slo.emit import promql
 from slo.emit.promtool.series import selects
 from slo.errors import Problem
 from slo.lint.exposition import Exposition, Labels
-from slo.lint.queries import queries
+from slo.lint.queries import Asked, queries
 from slo.model import Promise, Selector
 
 FROM_THE_SCRAPE = frozenset({"job", "instance"})
@@ -45,15 +45,17 @@ def lint_live(promises: Iterable[Promise], targets: Mapping[str | None, Target])
     """Findings about every query whose job was given; expositions that were given without a job stand for all jobs."""
     found = []
     for promise in promises:
-        for role, selector in queries(promise):
-            job = selector.matcher("job")
+        for asked in queries(promise):
+            job = asked.selector.matcher("job")
             target = targets.get(job.value if job else None) or targets.get(None)
             if target is not None:
-                found += _lint_query(promise, role, selector, target)
+                found += _lint_query(promise, asked, target)
     return sorted(set(found))
 
 
-def _lint_query(promise: Promise, role: str, selector: Selector, target: Target) -> Iterator[Problem]:
+def _lint_query(promise: Promise, query: Asked, target: Target) -> Iterator[Problem]:
+    role, selector, counts = query
+
     def problem(name: str, what: str, remedy: str) -> Problem:
         return Problem(promise.at, f"{promise.name}, {role}", name, what, remedy)
 
@@ -67,8 +69,10 @@ def _lint_query(promise: Promise, role: str, selector: Selector, target: Target)
         near = f" (did you mean {' or '.join(close)}?)" if close else ""
         yield problem("metric-missing", f"{metric} is not exposed by {target.sources}", f"Correct the name{near}")
         return
-    if kind is not None and (
-        kind not in COUNTED_KINDS or (kind == "summary" and not metric.endswith(("_count", "_sum")))
+    if (
+        counts
+        and kind is not None
+        and (kind not in COUNTED_KINDS or (kind == "summary" and not metric.endswith(("_count", "_sum"))))
     ):
         yield problem("metric-not-counter", f"{metric} is a {kind}", "Name a counter or a histogram")
         return
@@ -83,11 +87,11 @@ def _lint_query(promise: Promise, role: str, selector: Selector, target: Target)
     for edge, nearest in edges:
         yield problem("bucket-edge-missing", f"{metric} has no bucket edge {edge}", f"Next to it lie {nearest}")
     if not edges and not any(selects(asked, labels) for labels, _ in series):
-        name = "total-unseen" if role == "total" else "counted-unseen"
+        name = "counted-unseen" if role in ("good", "bad") else "total-unseen"
         yield problem(
             name, f"no series of {metric} meets all conditions: {_unmet(asked, series)}", "Compare the values"
         )
-    elif not edges and role == "total":
+    elif not edges and counts and role == "total":
         yield from _traffic(promise, asked, target, problem)
 
 

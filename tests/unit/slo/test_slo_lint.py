@@ -7,6 +7,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from slo.cli import app
+from slo.indicators import Query, ThresholdIndicator
 from slo.lint.catalogue import rules
 from slo.lint.exposition import NoExposition, parse_exposition, read_exposition
 from slo.lint.live import FROM_THE_SCRAPE, Target, lint_live
@@ -182,6 +184,17 @@ def judge(text: str, age_s: float | None = None, **changes: Any) -> list[tuple[s
 def test_a_gauge_is_no_counter_and_a_declared_counter_may_wait_for_its_first_event() -> None:
     assert judge('# TYPE requests_total gauge\nrequests_total{code="500"} 3\n')[0][0] == "metric-not-counter"
     assert {name for name, _ in judge("# TYPE requests counter\n# EOF\n")} == {"metric-without-series"}
+
+
+def test_gauges_and_thresholds_are_looked_for_and_need_not_count() -> None:
+    text = '# TYPE depth gauge\ndepth{queue="a"} 3\n'
+    for query, found in (
+        ('depth{queue="a"}', []),
+        ('depth{queue="b"}', ["total-unseen"]),
+        ("deep", ["metric-missing"]),
+    ):
+        indicator = ThresholdIndicator(Query(query, parse_selector(query)), "lte", Decimal(10))
+        assert [name for name, _ in judge(text, indicator=indicator)] == found
 
 
 def test_too_few_events_for_the_threshold_or_for_any_page() -> None:
