@@ -39,6 +39,10 @@ generate: venv ## Write rules, dashboards and routes anew from slo/definitions
 incident: venv ## Reproduce one incident end to end (ID=downstream-errors)
 	@$(SIGNALBOX) incident run $(ID)
 
+.PHONY: bench-slo
+bench-slo: venv ## What evaluating SLO rules costs a Prometheus: ours against Sloth's on the same 30 days (10 minutes)
+	nice -n 10 $(BIN)/python -m bench.slo_evaluation
+
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11
 
 lock: venv ## Resolve pyproject.toml anew into the lock files
