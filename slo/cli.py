@@ -20,6 +20,7 @@ app = typer.Typer(
     help="Compile SLOs into rules, routes, dashboards and runbooks, and reason about them.", no_args_is_help=True
 )
 app.command()(generate)
+add_tools(app)
 app.command()(lint)
 app.command()(gate)
 app.command()(plan)

@@ -62,6 +62,12 @@ class Fields:
         """File a problem at a field of this mapping."""
         self._problems.append(Problem(self.place(key), self.path(key), code, what, remedy))
 
+    def leave(self, key: str, code: str, what: str, remedy: str) -> None:
+        """File a problem if a field is there that is known and not used."""
+        self._known.add(key)
+        if self.has(key):
+            self.problem(key, code, what, remedy)
+
     def text(self, key: str, *, required: bool = True, default: str = "") -> str:
         """A text in one paragraph; problems give the default."""
         node = self._value(key, required)
