@@ -7,14 +7,10 @@ from __future__ import annotations
 
 import typer
 
-from slo.commands.explain import explain
 from slo.commands.gate import gate
 from slo.commands.generate import generate
-from slo.commands.importing import import_files
 from slo.commands.lint import lint
-from slo.commands.plan import plan
-from slo.commands.simulate import simulate
-from slo.commands.status import status
+from slo.commands.tools import add_tools
 
 app = typer.Typer(
     help="Compile SLOs into rules, routes, dashboards and runbooks, and reason about them.", no_args_is_help=True
@@ -23,8 +19,3 @@ app.command()(generate)
 add_tools(app)
 app.command()(lint)
 app.command()(gate)
-app.command()(plan)
-app.command()(explain)
-app.command()(simulate)
-app.command()(status)
-app.command("import")(import_files)

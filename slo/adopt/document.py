@@ -104,10 +104,10 @@ def _cut(name: str) -> str:
     return name[:LONGEST_NAME].rstrip("-")
 
 
-def labels_of(fields: Fields) -> dict[str, str]:
-    """The labels of a mapping, each one text."""
-    labels = fields.mapping("labels", required=False)
-    return {key: labels.text(key, required=False) for key in labels.names()} if labels else {}
+def labels_of(fields: Fields, key: str = "labels") -> dict[str, str]:
+    """A mapping of texts."""
+    inner = fields.mapping(key, required=False)
+    return {name: inner.text(name, required=False) for name in inner.names()} if inner else {}
 
 
 def team_of(labels: dict[str, str], fields: Fields, defaults: Defaults, service: str) -> str:
@@ -126,4 +126,4 @@ def unread(fields: Fields | None, remedies: dict[str, str]) -> None:
     if fields is None:
         return
     for key, remedy in remedies.items():
-        fields.refuse(key, "has no counterpart here", remedy, NOT_CARRIED)
+        fields.leave(key, NOT_CARRIED, "has no counterpart here", remedy)

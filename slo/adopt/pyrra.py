@@ -37,7 +37,7 @@ def read_pyrra(root: Fields, adopted: Adopted, defaults: Defaults) -> None:
     root.text("apiVersion")
     root.text("kind")
     metadata, spec = root.mapping("metadata"), root.mapping("spec")
-    root.refuse("status", "is Kubernetes' own", "Nothing to do", NOT_CARRIED)
+    root.leave("status", NOT_CARRIED, "is Kubernetes' own", "Nothing to do")
     root.done()
     if metadata is None or spec is None:
         return
@@ -94,7 +94,7 @@ def _read_indicator(indicator: Fields) -> Found | None:
     if fields is None:
         return None
     indicator.done()
-    fields.refuse("grouping", "makes one budget of each group", _GROUPING, NOT_CARRIED)
+    fields.leave("grouping", NOT_CARRIED, "makes one budget of each group", _GROUPING)
     found = readers[there[0]](fields)
     fields.done()
     return found

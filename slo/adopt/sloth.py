@@ -43,7 +43,7 @@ def read_sloth(root: Fields, adopted: Adopted, defaults: Defaults) -> None:
         root.text("kind")
         metadata, spec = root.mapping("metadata", required=False), root.mapping("spec")
         unread(metadata, {"namespace": "Put the namespace into the queries, if they should be limited to it"})
-        root.refuse("status", "is Kubernetes' own", "Nothing to do", NOT_CARRIED)
+        root.leave("status", NOT_CARRIED, "is Kubernetes' own", "Nothing to do")
         root.done()
     if spec is None:
         return
@@ -86,7 +86,7 @@ def _read_slo(slo: Fields, service: str, labels: dict[str, str], adopted: Adopte
 
 def _read_sli(sli: Fields) -> dict[str, Any] | None:
     events, raw = sli.mapping("events", required=False), sli.mapping("raw", required=False)
-    sli.refuse("plugin", "is not known here", "Write the query that the plugin makes", NOT_CONVERTIBLE)
+    sli.leave("plugin", NOT_CONVERTIBLE, "is not known here", "Write the query that the plugin makes")
     sli.done()
     if events is not None:
         bad, total = (_query(events, *keys) for keys in (("error_query", "errorQuery"), ("total_query", "totalQuery")))

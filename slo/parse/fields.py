@@ -170,11 +170,11 @@ class Fields:
             self.problem(key, "field-form", "names something twice", "Name each of them once")
         return list(dict.fromkeys(texts))
 
-    def refuse(self, key: str, what: str, remedy: str, code: str = "not-executable") -> bool:
+    def refuse(self, key: str, what: str, remedy: str) -> bool:
         """File a problem if a field is there that is known but not executed; says whether it is."""
         self._known.add(key)
         if self.has(key):
-            self.problem(key, code, what, remedy)
+            self.problem(key, "not-executable", what, remedy)
         return self.has(key)
 
     def done(self) -> None:
