@@ -1,4 +1,4 @@
-"""The service's commands: ``python -m service api|worker|payments --port P``, ``migrate``, ``seed``.
+"""The service's commands: ``python -m service api|worker|payments --port P``, ``migrate``, ``seed``, ``jobs``.
 
 Owns arguments, exit codes and the words on the terminal. Everything else is built by ``service.app``.
 """
@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
+from service import jobs_command
 from service.app import build_api_app, build_payments_app, build_worker_app
 from service.data.seed import seed
 from service.server import serve
@@ -43,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         serve(app, app.state.health, host=settings.host, port=options.port, drain_s=settings.drain_s)
         return 0
     try:
+        if options.command == "jobs":
+            return asyncio.run(jobs_command.run(settings, options))
         asyncio.run(_migrate(settings, options.contract) if options.command == "migrate" else _seed(settings))
     except (OSError, DBAPIError, asyncpg.PostgresError) as error:
         _complain(f"{options.command} failed: {str(error).splitlines()[0]}")
@@ -71,6 +74,7 @@ def _build_parser() -> argparse.ArgumentParser:
     migrate = commands.add_parser("migrate", help="bring the database's schema up to date, but for the last contracts")
     migrate.add_argument("--contract", action="store_true", help="those too: nothing older runs any more")
     commands.add_parser("seed", help="put the users and products in, unless they are there")
+    jobs_command.add_parser(commands)
     return parser
 
 

@@ -22,8 +22,10 @@ from service.catalog import http as catalog_http
 from service.catalog.model import Product
 from service.catalog.repository import ABSENT_TTL_S, PRODUCT_TTL_S, SqlProductRepository
 from service.data.cache import Cache, build_cache_client
+from service.data.consumer import Consumer
 from service.data.engines import Databases, Timeouts, build_engine
-from service.data.queue import Consumer, forget_history, observe_queue
+from service.data.queue import forget_history, observe_queue
+from service.data.schedule import Scheduler
 from service.deadline import DeadlineMiddleware
 from service.edge.own_writes import OwnWritesMiddleware
 from service.errors import install_error_handlers
@@ -37,16 +39,16 @@ from service.settings import Settings
 from service.telemetry import NullTelemetry, Telemetry
 from service.users import http as users_http
 from service.users.repository import SqlUserRepository
-from service.worker import Chore, Worker
+from service.worker import Worker
 
 # FastAPI records telemetry of its own unless told not to; the door does that here, for a tenth of the price.
 _NO_TELEMETRY_OF_ITS_OWN: Any = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
 
 TELEMETRY_FLUSH_S = 3.0
-# What was charged for an order that never came to be is given back this much later than it must. One look at an index.
-RELEASE_INTERVAL_S = 5.0
+# What is done again and again, as cron expressions whose sixth field are seconds. What was charged for an order that
+# never came to be is given back at most ten seconds later than it must; that is one look at an index.
+SCHEDULE = {"stock.release-expired": "* * * * * */10", "jobs.forget-history": "*/10 * * * * 30"}
 HISTORY_TO_KEEP = timedelta(days=1)
-FORGET_INTERVAL_S = 600.0
 
 Close = Callable[[], Awaitable[object]]
 
@@ -121,13 +123,18 @@ def build_worker_app(settings: Settings) -> FastAPI:
         await faults.disturb_job(headers.get(fault.SCOPE_HEADER))
         await payments.cancel(UUID(payload))
 
-    jobs = {FULFIL_QUEUE: fulfil, CANCEL_QUEUE: cancel_charge}
+    async def release_expired(payload: str, headers: Mapping[str, str]) -> None:
+        await orders.release_expired(RESERVATION_TTL_S)
+
+    async def forget(payload: str, headers: Mapping[str, str]) -> None:
+        await forget_history(databases, HISTORY_TO_KEEP)
+
+    scheduled = dict(zip(SCHEDULE, (release_expired, forget), strict=True))
+    jobs = {FULFIL_QUEUE: fulfil, CANCEL_QUEUE: cancel_charge, **scheduled}
+    name = f"signalbox/{settings.instance_id}"
     worker = Worker(
-        lambda: Consumer(settings.database_url, jobs, application_name=f"signalbox/{settings.instance_id}/queue"),
-        chores=[
-            Chore("giving stock back", RELEASE_INTERVAL_S, lambda: orders.release_expired(RESERVATION_TTL_S)),
-            Chore("forgetting jobs", FORGET_INTERVAL_S, lambda: forget_history(databases, HISTORY_TO_KEEP)),
-        ],
+        lambda: Consumer(settings.database_url, jobs, application_name=f"{name}/queue"),
+        lambda: Scheduler(settings.database_url, SCHEDULE, application_name=f"{name}/schedule"),
     )
     for queue in jobs:
         tel.observe_queue(queue, partial(observe_queue, databases, queue))

@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 from typer.exceptions import TyperException
 
+from stack.components import JOBS
 from stack.display import Lines, build_display, component_table
 from stack.errors import StackError, WrongUse
 from stack.layout import Layout
@@ -30,6 +31,7 @@ from stack.native.processes import last_lines
 from stack.state import StackState
 
 INTERRUPTED = 130
+ROLLING = ("api", "worker")  # what a deploy replaces while it is used
 SIBLINGS = {"slo": "slo.cli", "incident": "incidents.cli"}  # command → module that owns it
 FOLLOW_S = 0.2
 WORDS_OF_THE_FAILED = 5
@@ -73,6 +75,35 @@ def down(
     _say("The stack is down." if was_up else "Nothing was running.")
     if as_json:
         _print_json({"stopped": was_up, "purged": purge})
+    return 0
+
+
+def restart(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Components or services. [default with --rolling: api worker]")
+    ] = None,
+    rolling: Annotated[
+        bool, typer.Option("--rolling", help="One after the other, each ready before the next.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Stop processes in order and start them again, with the code as it is now."""
+    layout = Layout.from_environment()
+    state = _running(layout)
+    if not names and not rolling:
+        raise WrongUse("nothing to restart is named", "Name a component, or say --rolling")
+    chosen = control.named(state, names or ROLLING)
+    for batch in [[name] for name in chosen] if rolling else [chosen]:
+        wish = control.restart(layout, batch)
+        with build_display(_notes(), state) as display:
+            state = control.follow(layout, wish, display.show)
+        if not state.ready:
+            _report(layout, state, as_json)
+            return 1
+    if as_json:
+        _print_json({"restarted": chosen})
+    else:
+        _say(f"Restarted: {', '.join(chosen)}.")
     return 0
 
 
@@ -173,6 +204,13 @@ def fault_clear(
     )
 
 
+def jobs(context: typer.Context) -> int:
+    """Look into the queue and put dead letters back: `python -m service jobs` in the stack's environment."""
+    layout = Layout.from_environment()
+    _running(layout)
+    return control.run_step(layout, JOBS, context.args)
+
+
 def build_app(arguments: Sequence[str]) -> typer.Typer:
     """The command line. A sibling's commands are loaded only when they are called or help is asked for."""
     app = typer.Typer(
@@ -183,8 +221,10 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
-    for command in (up, down, status, urls, logs, doctor):
+    for command in (up, down, restart, status, urls, logs, doctor):
         app.command()(command)
+    passed_on = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+    app.command(context_settings=passed_on)(jobs)
     fault = typer.Typer(no_args_is_help=True, help="Switch faults of the running processes.", rich_markup_mode=None)
     fault.command("list")(fault_list)
     fault.command("set")(fault_set)

@@ -137,6 +137,9 @@ STEPS = tuple(
     for name, needs in (("migrate", ("postgres",)), ("seed", ("migrate",)))
 )
 
+# The service's own command, in the environment of the stack; never run by the supervisor.
+JOBS = Step(name="jobs", command=(PYTHON, "-m", "service", "jobs"), needs=(), env=SERVICE_ENV)
+
 # Go collects garbage when the heap has grown by this share (default 100): memory matters more here than throughput.
 SMALL_HEAP = {"GOGC": "50"}
 

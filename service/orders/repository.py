@@ -29,6 +29,10 @@ from service.orders.model import (
 
 FULFIL_QUEUE = "orders.fulfil"
 CANCEL_QUEUE = "orders.cancel-charge"
+# Customers wait for the one, and for their money back; whatever is scheduled has 0.
+FULFIL_PRIORITY, CANCEL_PRIORITY = 20, 10
+# Later than this an order is not fulfilled by itself any more: a person has to look (docs/jobs.md).
+FULFIL_WITHIN_S = 24 * 3600.0
 
 _order_id = bindparam("order_id", type_=Uuid)
 _user_id = bindparam("user_id", type_=BigInteger)
@@ -149,7 +153,14 @@ class SqlOrderRepository:
             created_at = (await connection.execute(_PLACE, {**order, **_columns(items)})).scalar_one_or_none()
             if created_at is None:
                 raise ReservationExpired("the payment took too long")
-            await enqueue(connection, FULFIL_QUEUE, str(order_id), scope_headers())
+            await enqueue(
+                connection,
+                FULFIL_QUEUE,
+                str(order_id),
+                scope_headers(),
+                priority=FULFIL_PRIORITY,
+                within_s=FULFIL_WITHIN_S,
+            )
         return Order(order_id, user_id, OrderStatus.PLACED, items, total, currency, created_at)
 
     async def find(self, order_id: UUID) -> Order | None:
@@ -169,7 +180,7 @@ async def _release(connection: AsyncConnection, statement: TextClause, *, charge
     released = (await connection.execute(statement)).scalars().all()
     if charged:
         for order_id in released:
-            await enqueue(connection, CANCEL_QUEUE, str(order_id), scope_headers())
+            await enqueue(connection, CANCEL_QUEUE, str(order_id), scope_headers(), priority=CANCEL_PRIORITY)
     return len(released)
 
 

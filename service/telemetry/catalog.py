@@ -24,6 +24,8 @@ CALL_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
 FULFILMENT_SECONDS = (1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0)
 # Connections live from seconds to hours; their ends matter more than their quantiles.
 CONNECTION_SECONDS = (1.0, 10.0, 60.0, 600.0, 3600.0)
+# Attempts of a job: the first, the first retries, and the last one before it is parked (service.data.consumer).
+ATTEMPTS = (1.0, 2.0, 3.0, 5.0, 8.0, 13.0, 24.0)
 # Pauses of the process itself: a healthy loop stays under 10 ms, a collection under 5 ms.
 PAUSE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 
@@ -113,6 +115,16 @@ DEADLINE_EXCEEDED = Metric(
 )
 QUEUE_DEPTH = Metric("messaging_queue_depth", "gauge", "Jobs that wait.", (DESTINATION,))
 QUEUE_AGE = Metric("messaging_queue_oldest_age_seconds", "gauge", "Age of the oldest waiting job.", (DESTINATION,))
+QUEUE_MOST_ATTEMPTS = Metric(
+    "messaging_queue_most_attempts", "gauge", "Failed attempts of the unluckiest job that waits.", (DESTINATION,)
+)
+QUEUE_PARKED = Metric("messaging_queue_parked", "gauge", "Dead letters: jobs that wait for a person.", (DESTINATION,))
+DEAD_LETTERED = Metric(
+    "messaging_dead_lettered", "counter", "Jobs parked: out of attempts, refused, or deadly.", (DESTINATION, "reason")
+)
+PROCESS_ATTEMPTS = Metric(
+    "messaging_process_attempts", "histogram", "Which attempt a delivery was.", (DESTINATION,), ATTEMPTS
+)
 PROCESS_DURATION = Metric(
     "messaging_process_duration_seconds",
     "histogram",

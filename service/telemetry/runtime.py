@@ -20,13 +20,21 @@ QUEUE_INTERVAL_S = 1.0
 
 
 class QueueStats(Protocol):
-    """What a queue tells of itself: jobs that wait, and the age of the oldest in seconds (0 when none waits)."""
+    """What a queue tells of itself: jobs that wait, the age of the oldest in seconds and the failed attempts of the
+    unluckiest (0 when none waits), and dead letters.
+    """
 
     @property
     def depth(self) -> int: ...
 
     @property
     def oldest_age_s(self) -> float: ...
+
+    @property
+    def most_attempts(self) -> int: ...
+
+    @property
+    def parked(self) -> int: ...
 
 
 def observe_process(instruments: Instruments, service_name: str, version: str, revision: str) -> None:
@@ -76,12 +84,16 @@ async def observe_queue(
     """Read a queue's depth and oldest age for ever; a failing read is told once a streak and changes no gauge."""
     depth = instruments.queue_depth.labels(name)
     age = instruments.queue_oldest_age.labels(name)
+    attempts = instruments.queue_most_attempts.labels(name)
+    parked = instruments.queue_parked.labels(name)
     failing = False
     while True:
         try:
             seen = await stats()
             depth.set(seen.depth)
             age.set(seen.oldest_age_s)
+            attempts.set(seen.most_attempts)
+            parked.set(seen.parked)
             failing = False
         except Exception as error:
             if not failing:

@@ -10,15 +10,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
-from stack.components import MOST_REPLICAS, components
+from stack.components import MOST_REPLICAS, Step, components
 from stack.errors import StackError, WrongUse
 from stack.layout import SIGN, Layout
 from stack.native.credentials import Credentials
-from stack.native.launch import Blueprint, Wish, read_wish, write_wish
+from stack.native.launch import Blueprint, Ground, Wish, read_wish, write_wish
 from stack.native.locks import Taken, held, is_held
 from stack.native.ports import taken_ports
 from stack.native.processes import MARK, Identity, end_all, last_words, marked
@@ -59,6 +59,31 @@ def bring_up(layout: Layout, clock: float | None = None, replicas: int | None = 
         clear_away(layout)
         wish = _wish(layout, Wish(number=1, starter=starter), clock, replicas)
         _start(layout, wish)
+        return wish
+
+
+def named(state: StackState, names: Sequence[str]) -> list[str]:
+    """The components of these names, and those of services of these names. Raises WrongUse for any other."""
+    chosen: list[str] = []
+    for name in names:
+        found = [part.name for part in components(state.replicas) if name in (part.name, part.job)]
+        if not found:
+            known = ", ".join(dict.fromkeys(part.job for part in components(state.replicas)))
+            raise WrongUse(f"there is no component {name!r}", f"There are {known}")
+        chosen += [part for part in found if part not in chosen]
+    return chosen
+
+
+def restart(layout: Layout, names: Sequence[str]) -> Wish:
+    """Ask the supervisor to stop components in order and start them again. Returns before they are ready."""
+    with _alone(layout):
+        if (state := current_state(layout)) is None or state.stopping:
+            raise StackError("the stack is not running", "Start it with `signalbox up`")
+        before = read_wish(layout)
+        restarts = {**before.restarts, **{name: before.restarts.get(name, 0) + 1 for name in names}}
+        wish = replace(before, number=max(before.number, state.wish) + 1, restarts=restarts)
+        write_wish(layout, wish)
+        _signal_supervisor(layout, signal.SIGHUP)
         return wish
 
 
@@ -127,6 +152,14 @@ def clear_away(layout: Layout) -> list[int]:
 def remains(layout: Layout) -> bool:
     """Whether a stack that is gone left a state document or processes behind."""
     return not is_running(layout) and ((layout.run / "state.json").exists() or bool(marked(layout.state)))
+
+
+def run_step(layout: Layout, step: Step, arguments: Sequence[str]) -> int:
+    """Run a command in the environment of the stack, on this terminal; its exit code."""
+    wish = read_wish(layout)
+    blueprint = Blueprint(layout, wish, components(wish.replicas), Credentials(layout.secrets))
+    launch = blueprint.launch(step, Ground(layout.data, {}))
+    return subprocess.run([*launch.command, *arguments], env=launch.env, cwd=layout.root, check=False).returncode
 
 
 @contextmanager

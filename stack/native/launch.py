@@ -38,6 +38,7 @@ class Wish:
     gateway_host: str = LOOPBACK
     number: int = 0
     starter: str = ""
+    restarts: Mapping[str, int] = field(default_factory=dict)  # how often a component was to be restarted
 
 
 def write_wish(layout: Layout, wish: Wish) -> None:
@@ -72,6 +73,7 @@ class Launch:
     command: tuple[str, ...]
     env: Mapping[str, str]
     config: str  # digest of the files rendered for it
+    restarts: int = 0  # how often it was to be restarted by hand
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class Blueprint:
                 **{name: template.format_map(values) for name, template in part.env.items()},
             },
             config=digest(self.run_folder(part)),
+            restarts=self.wish.restarts.get(part.name, 0),
         )
 
     def reload_command(self, component: Component, ground: Ground) -> tuple[str, ...]:

@@ -291,6 +291,9 @@ class ComponentPart(Part):
         self._wake.clear()
         blueprint, reload = self.stack.blueprint, self.component.reload
         wanted = blueprint.launch(self.component, ground)
+        if wanted.restarts != launch.restarts:
+            self._become("starting", "starts again, as asked")
+            return None
         if wanted != launch or self._refusal:
             in_place = reload is not None and (
                 reload.command or (wanted.command, wanted.env) == (launch.command, launch.env)

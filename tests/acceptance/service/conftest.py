@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import httpx
@@ -36,6 +37,10 @@ class Addresses:
     database: str
     superuser: str
     valkey: str
+
+    def url(self, database: str) -> str:
+        """Of another database there, as the service is told."""
+        return self.database.rsplit("/", 1)[0] + f"/{database}"
 
     def dsn(self, database: str = "signalbox") -> str:
         """For asyncpg itself, as the service's role."""
@@ -93,6 +98,15 @@ def sql(addresses: Addresses) -> Sql:
         return asyncio.run(fetch())
 
     return run
+
+
+@pytest.fixture
+def scratch(sql: Sql) -> Iterator[str]:
+    """An empty database of the test's own."""
+    name = f"scratch_{uuid4().hex[:12]}"
+    sql(f"CREATE DATABASE {name} OWNER signalbox", superuser=True)
+    yield name
+    sql(f"DROP DATABASE {name} WITH (FORCE)", superuser=True)
 
 
 def environment(stack: Stack, addresses: Addresses, **changes: str) -> Mapping[str, str]:

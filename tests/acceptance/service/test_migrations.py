@@ -4,21 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from uuid import uuid4
-
-import pytest
 
 from tests.acceptance.service.conftest import Addresses, Sql, environment
 from tests.conftest import ROOT, Stack
-
-
-@pytest.fixture
-def scratch(sql: Sql) -> Iterator[str]:
-    name = f"scratch_{uuid4().hex[:12]}"
-    sql(f"CREATE DATABASE {name} OWNER signalbox", superuser=True)
-    yield name
-    sql(f"DROP DATABASE {name} WITH (FORCE)", superuser=True)
 
 
 def test_migrate_and_seed_can_run_twice_at_once_and_once_more(

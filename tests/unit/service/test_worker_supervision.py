@@ -9,8 +9,9 @@ from collections.abc import Mapping
 import pytest
 
 from service import worker as worker_module
-from service.data.queue import Consumer
-from service.worker import Chore, NotConsuming, Worker
+from service.data.consumer import Consumer
+from service.data.schedule import Scheduler
+from service.worker import NotConsuming, Worker
 
 pytestmark = pytest.mark.anyio
 
@@ -30,25 +31,25 @@ def an_unreachable_url() -> str:
         return f"postgresql+asyncpg://nobody@127.0.0.1:{probe.getsockname()[1]}/nothing"
 
 
-async def test_a_consumer_that_fails_is_replaced_until_the_worker_is_told_to_leave(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_what_fails_is_replaced_until_the_worker_is_told_to_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_module, "FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr(worker_module, "LONGEST_PAUSE_S", 0.01)
-    url, built, chores = an_unreachable_url(), [], []
+    url = an_unreachable_url()
+    consumers: list[Consumer] = []
+    schedulers: list[Scheduler] = []
     third = asyncio.Event()
 
-    def build() -> Consumer:
-        built.append(Consumer(url, {"orders.fulfil": no_job}, application_name="test"))
-        if len(built) == 3:
+    def build_consumer() -> Consumer:
+        consumers.append(Consumer(url, {"orders.fulfil": no_job}, application_name="test"))
+        return consumers[-1]
+
+    def build_scheduler() -> Scheduler:
+        schedulers.append(Scheduler(url, {"nothing": "* * * * *"}, application_name="test"))
+        if min(len(consumers), len(schedulers)) >= 3:
             third.set()
-        return built[-1]
+        return schedulers[-1]
 
-    async def chore() -> None:
-        chores.append(len(built))
-        raise RuntimeError("tried again all the same")
-
-    worker = Worker(build, [Chore("a chore", 0.01, chore)])
+    worker = Worker(build_consumer, build_scheduler)
     with pytest.raises(NotConsuming):
         await worker.ping()
     worker.start()
@@ -56,12 +57,15 @@ async def test_a_consumer_that_fails_is_replaced_until_the_worker_is_told_to_lea
     with pytest.raises(NotConsuming):
         await worker.ping()
     await asyncio.wait_for(worker.finish(), 5)
-    count = len(built), len(chores)
-    assert count[1] >= 1
+    count = len(consumers), len(schedulers)
     await asyncio.sleep(0.05)
-    assert (len(built), len(chores)) == count
+    assert (len(consumers), len(schedulers)) == count
 
 
 async def test_a_worker_that_never_started_can_be_told_to_leave() -> None:
-    worker = Worker(lambda: Consumer(an_unreachable_url(), {"orders.fulfil": no_job}, application_name="test"), [])
+    url = an_unreachable_url()
+    worker = Worker(
+        lambda: Consumer(url, {"orders.fulfil": no_job}, application_name="test"),
+        lambda: Scheduler(url, {}, application_name="test"),
+    )
     await asyncio.wait_for(worker.finish(), 5)

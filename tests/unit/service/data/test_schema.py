@@ -32,6 +32,16 @@ def test_versions_form_one_line() -> None:
     assert [script.revision for script in reversed(line)] == sorted(path.name.split("_")[0] for path in files)
 
 
+def test_contracts_at_the_end_wait_until_they_are_asked_for() -> None:
+    config = migrations.build_config()
+    newest_first = list(ScriptDirectory.from_config(config).walk_revisions())
+    last = newest_first[0]
+    assert migrations.target(config, contract=True) == last.revision
+    expected = next(script for script in newest_first if getattr(script.module, "phase", "") != "contract")
+    assert migrations.target(config, contract=False) == expected.revision
+    assert expected is not last, "the newest version is a contract"
+
+
 def test_the_queue_is_what_the_installed_pgqueuer_declares(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails after an upgrade that changes the tables: then a new version has to change them too."""
     for name in ("PGQUEUER_PREFIX", "PGQUEUER_SCHEMA"):

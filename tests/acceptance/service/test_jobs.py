@@ -1,0 +1,213 @@
+"""No job is lost, none has its effect twice, and none is tried for ever; a person can see which and put it back.
+
+``SIGNALBOX_KILLS`` (4) is how often workers are killed: `make bench-kills` does it fifty times.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from service.data import migrations
+from service.data.engines import Databases, build_engine
+from service.data.queue import enqueue
+from service.orders.model import Line
+from service.orders.repository import SqlOrderRepository
+from tests.acceptance.backends import eventually
+from tests.acceptance.service.conftest import Addresses, Sql, environment, free_port
+from tests.acceptance.service.deadly_worker import QUEUE
+from tests.conftest import ROOT, Stack
+
+KILLS = int(os.environ.get("SIGNALBOX_KILLS", "4"))
+ORDERS_PER_KILL = 40
+
+
+class Workers:
+    """So many processes of one command, each started anew when it is gone."""
+
+    def __init__(self, command: list[str], env: dict[str, str], log: Path, count: int) -> None:
+        self._command, self._env, self._log = command, env, log
+        self._running = [self._start() for _ in range(count)]
+        self.deaths = 0
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [str(free_port()) if word == "PORT" else word for word in self._command]
+        with self._log.open("ab") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", *command], cwd=ROOT, env=self._env, stdout=output, stderr=output
+            )
+
+    def care(self) -> None:
+        for number, process in enumerate(self._running):
+            if process.poll() is not None:
+                self.deaths += 1
+                self._running[number] = self._start()
+
+    def kill_one(self) -> None:
+        victim = random.choice(self._running)
+        victim.send_signal(signal.SIGKILL)
+        victim.wait()
+        self.care()
+
+    def end(self) -> None:
+        for process in self._running:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def workers(*arguments: Any) -> Iterator[Workers]:
+    made = Workers(*arguments)
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+@pytest.fixture
+def database(addresses: Addresses, sql: Sql, scratch: str) -> str:
+    asyncio.run(migrations.apply(addresses.url(scratch)))
+    return scratch
+
+
+def with_databases(url: str, work: Callable[[Databases], Any]) -> Any:
+    async def run() -> Any:
+        databases = Databases(build_engine(url, pool_size=4, application_name="test"))
+        try:
+            return await work(databases)
+        finally:
+            await databases.dispose()
+
+    return asyncio.run(run())
+
+
+def test_workers_killed_at_any_moment_lose_no_order_and_fulfil_none_twice(
+    stack: Stack, addresses: Addresses, sql: Sql, database: str, tmp_path: Path
+) -> None:
+    """Promise 7. Every fulfilment is written down by a trigger, so a second one could not hide."""
+    sql("INSERT INTO users VALUES (1, 'Ada', 'ada@example.com')", database=database)
+    sql("INSERT INTO products VALUES (1, 'Lamp', 100, 1000000)", database=database)
+    sql("CREATE TABLE fulfilments (order_id uuid)", database=database)
+    sql(
+        "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN INSERT INTO fulfilments VALUES (NEW.id); RETURN NEW; END'",
+        database=database,
+    )
+    sql(
+        "CREATE TRIGGER noted AFTER UPDATE ON orders FOR EACH ROW WHEN (NEW.status = 'fulfilled')"
+        " EXECUTE FUNCTION note()",
+        database=database,
+    )
+
+    async def place(databases: Databases) -> list[UUID]:
+        orders, placed = SqlOrderRepository(databases), [uuid4() for _ in range(ORDERS_PER_KILL)]
+        for order in placed:
+            items = await orders.reserve(order, 1, [Line(1, 1)])
+            await orders.place(order, 1, items, "EUR")
+        return placed
+
+    url, placed = addresses.url(database), list[UUID]()
+    env = environment(stack, addresses, DATABASE_URL=url, INSTANCE="worker-of-a-test")
+    with workers(["service", "worker", "--port", "PORT"], env, tmp_path / "worker.log", 2) as running:
+        begun = "SELECT count(*) FROM pgqueuer_log WHERE status = 'picked' AND entrypoint = 'orders.fulfil'"
+        for _ in range(KILLS):
+            before = sql(begun, database=database)[0][0]
+            placed += with_databases(url, place)
+            eventually(
+                lambda before=before: sql(begun, database=database)[0][0] > before, "work", within_s=60, every_s=0.01
+            )
+            sleep(random.uniform(0, 0.15))
+            running.kill_one()
+
+        def all_done() -> bool:
+            return sql("SELECT count(*) FROM orders WHERE status = 'placed'", database=database)[0][0] == 0
+
+        eventually(all_done, "every order fulfilled", within_s=90, every_s=0.5)
+    done = [row[0] for row in sql("SELECT order_id FROM fulfilments", database=database)]
+    assert sorted(done) == sorted(placed), "lost or doubled"
+
+
+def jobs(stack: Stack, addresses: Addresses, database: str, *words: str) -> tuple[int, Any]:
+    env = environment(stack, addresses, DATABASE_URL=addresses.url(database))
+    done = subprocess.run(
+        [sys.executable, "-m", "service", "jobs", "--json", *words],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, json.loads(done.stdout or "null")
+
+
+def test_what_cannot_be_done_is_parked_and_everything_else_is_done_by_priority_and_on_time(
+    stack: Stack, addresses: Addresses, sql: Sql, database: str, tmp_path: Path
+) -> None:
+    sql("CREATE TABLE effects (payload text PRIMARY KEY)", database=database)
+    url, usual, urgent = addresses.url(database), [f"usual-{n}" for n in range(25)], [f"urgent-{n}" for n in range(5)]
+
+    async def put_in(databases: Databases) -> None:
+        async with databases.transaction() as connection:
+            for payload in [*usual[:12], "deadly", "wrong", *usual[12:]]:
+                await enqueue(connection, QUEUE, payload)
+            await enqueue(connection, QUEUE, "late", within_s=-1)
+            for payload in urgent:
+                await enqueue(connection, QUEUE, payload, priority=10)
+
+    with_databases(url, put_in)
+    env = environment(stack, addresses, DATABASE_URL=url)
+
+    def parked() -> dict[str, dict[str, Any]]:
+        rows = sql("SELECT * FROM pgqueuer WHERE status = 'failed'", database=database)
+        return {row["payload"].decode(): dict(row) for row in rows}
+
+    def effects() -> set[str]:
+        return {row[0] for row in sql("SELECT payload FROM effects", database=database)}
+
+    with workers(["tests.acceptance.service.deadly_worker"], env, tmp_path / "worker.log", 1) as running:
+        until = monotonic() + 120
+        while set(parked()) != {"deadly", "wrong", "late"} or effects() < {*usual, *urgent, "tick"}:
+            assert monotonic() < until, (parked(), effects(), running.deaths)
+            running.care()
+            sleep(0.2)
+        assert effects() == {*usual, *urgent, "tick"}
+        assert 3 <= running.deaths <= 6, "one death with all in hand, two alone; the rest may be done beside it"
+
+        code, listed = jobs(stack, addresses, database, "list", "--state", "failed")
+        assert code == 0
+        by_payload = {job["payload"]: job["id"] for job in listed["jobs"]}
+        assert set(by_payload) == {"deadly", "wrong", "late"}
+        errors = {
+            payload: jobs(stack, addresses, database, "show", str(job))[1]["history"][-1]["error"]
+            for payload, job in by_payload.items()
+        }
+        assert "3 workers died" in errors["deadly"]
+        assert "makes no sense" in errors["wrong"]
+        assert "had to be done is over" in errors["late"]
+
+        code, done = jobs(stack, addresses, database, "discard", str(by_payload["deadly"]))
+        assert (code, done["done"]) == (0, [by_payload["deadly"]])
+        code, done = jobs(stack, addresses, database, "replay", "--all")
+        assert (code, len(done["done"])) == (0, 2)
+        eventually(lambda: "late" in effects(), "the late job, done after all", within_s=60)
+        eventually(lambda: set(parked()) == {"wrong"}, "the other one, parked again", within_s=60)
+        code, done = jobs(stack, addresses, database, "discard", "1", str(by_payload["deadly"]))
+        assert (code, done["done"], done["left"]) == (1, [], sorted([1, by_payload["deadly"]]))
+    picked = """
+        SELECT priority FROM pgqueuer_log WHERE status = 'picked' AND entrypoint = $1 ORDER BY created, id LIMIT 10
+    """
+    assert sorted((row[0] for row in sql(picked, QUEUE, database=database)), reverse=True)[:5] == [10] * 5

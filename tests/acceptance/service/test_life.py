@@ -1,0 +1,234 @@
+"""Processes are replaced, the schema changes, and nobody notices.
+
+``SIGNALBOX_ROUNDS`` (1) is how often every process is replaced: `make bench-restarts` does it twenty times (promise 8).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import httpx
+import pytest
+from alembic import command
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from service.data import migrations
+from stack import backends
+from stack.components import GATEWAY, components
+from stack.layout import Layout
+from stack.native.credentials import Credentials
+from stack.native.launch import Blueprint, Ground, Wish
+from stack.native.render import render
+from tests.acceptance.backends import eventually
+from tests.acceptance.service.conftest import Addresses, Sql, environment, free_port
+from tests.conftest import ROOT, Stack
+
+ROUNDS = int(os.environ.get("SIGNALBOX_ROUNDS", "1"))
+HANDS, PER_HAND_S = 4, 5.0  # requests a second of each hand
+
+
+class Load:
+    """Readers and buyers who notice every failure. ``answers`` counts them by what came back."""
+
+    def __init__(self, url: str, headers: Mapping[str, str], products: int) -> None:
+        self.answers: Counter[str] = Counter()
+        self._client = httpx.Client(base_url=url, timeout=20, headers=headers)
+        self._products = products
+        self._enough = threading.Event()
+        self._hands = [threading.Thread(target=self._work, args=(hand,)) for hand in range(HANDS)]
+
+    def _ask(self, turn: int) -> str:
+        product = turn * 7919 % self._products + 1
+        try:
+            if turn % 4 == 3:
+                order = {"user_id": 1, "items": [{"product_id": product, "quantity": 1}]}
+                key = {"Idempotency-Key": f"life-{os.getpid()}-{turn}"}
+                answer = self._client.post("/v1/orders", json=order, headers=key)
+            else:
+                path = (f"/v1/products/{product}", "/v1/products?limit=5", "/v1/users/1")[turn % 4]
+                answer = self._client.get(path)
+        except httpx.HTTPError as error:
+            return repr(error)
+        return "good" if answer.status_code in (200, 201) else f"{answer.status_code} {answer.text[:200]}"
+
+    def _work(self, hand: int) -> None:
+        due, turn = monotonic(), hand * 1_000_000
+        while not self._enough.is_set():
+            self.answers[self._ask(turn)] += 1
+            turn, due = turn + 1, due + 1 / PER_HAND_S
+            sleep(max(0.0, due - monotonic()))
+
+    def __enter__(self) -> Load:
+        for hand in self._hands:
+            hand.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._enough.set()
+        for hand in self._hands:
+            hand.join()
+        self._client.close()
+
+
+def test_a_rolling_restart_under_load_fails_no_request(stack: Stack, user: httpx.Client) -> None:
+    """Promise 8, through the stack's own gateway."""
+    names = ("api-1", "api-2", "worker")
+    before = {name: stack.component(name)["pid"] for name in names}
+    with Load(stack.urls["gateway"], dict(user.headers), products=1000) as load:
+        eventually(lambda: load.answers["good"] > 10, "the first answers")
+        for _ in range(ROUNDS):
+            done = stack.signalbox("restart", "--rolling", timeout_s=300)
+            assert done.returncode == 0, done.stderr
+    assert set(load.answers) == {"good"}, load.answers
+    after = {name: stack.component(name)["pid"] for name in names}
+    assert all(before[name] != after[name] for name in names)
+
+
+# A deploy of its own: a database as the release before left it, two replicas, and a gateway in front.
+
+RELEASE_BEFORE = "0002"
+
+
+class Replica:
+    """One process of a release, at a port that its successor takes over."""
+
+    def __init__(self, service: str, port: int, env: Mapping[str, str], log: Path) -> None:
+        self._command = [sys.executable, "-m", "service", service, "--port", str(port)]
+        self._env, self._log, self._url = env, log, f"http://127.0.0.1:{port}"
+        self.start("1.0.0")
+
+    def start(self, version: str) -> None:
+        with self._log.open("ab") as output:
+            env = {**self._env, "SIGNALBOX_VERSION": version}
+            self._process = subprocess.Popen(self._command, cwd=ROOT, env=env, stdout=output, stderr=output)
+        eventually(lambda: httpx.get(f"{self._url}/readyz").status_code == 200, "a replica", within_s=90)
+
+    def stop(self) -> int:
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(timeout=60)
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+@contextmanager
+def gateway(tmp_path: Path, offset: int, log: Path) -> Iterator[str]:
+    """The gateway with its real configuration, in front of two replicas."""
+    found = backends.probe("caddy")
+    if found is None:
+        pytest.fail("the stack runs, so its gateway must be there")
+    layout = Layout(ROOT, tmp_path / "gateway", offset)
+    layout.make()
+    blueprint = Blueprint(layout, Wish(), components(2), Credentials(layout.secrets))
+    render(blueprint)
+    (data := layout.data / "gateway").mkdir(exist_ok=True)
+    launch = blueprint.launch(GATEWAY, Ground(data, found.executables))
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(launch.command, env=dict(launch.env), stdout=output, stderr=output) as process,
+    ):
+        try:
+            url = f"http://127.0.0.1:{layout.port(8080)}"
+            eventually(lambda: httpx.get(f"{url}/v1/products/1").status_code == 200, "the gateway", within_s=30)
+            yield url
+        finally:
+            process.kill()
+
+
+def bring_to(url: str, version: str) -> None:
+    def upgrade(connection: Connection) -> None:
+        config = migrations.build_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, version)
+
+    async def run() -> None:
+        engine = create_async_engine(url)
+        async with engine.connect() as connection:
+            await connection.run_sync(upgrade)
+            await connection.commit()
+        await engine.dispose()
+
+    asyncio.run(run())
+
+
+def test_a_deploy_with_a_migration_fails_no_request(
+    stack: Stack, addresses: Addresses, sql: Sql, scratch: str, tmp_path: Path
+) -> None:
+    url, offset = addresses.url(scratch), stack.port_offset + 7000
+    bring_to(url, RELEASE_BEFORE)
+    sql("INSERT INTO users VALUES (1, 'Ada', 'ada@example.com')", database=scratch)
+    sql("INSERT INTO products SELECT n, 'Lamp', 100, 1000000 FROM generate_series(1, 200) n", database=scratch)
+
+    def version() -> str:
+        return str(sql("SELECT version_num FROM alembic_version", database=scratch)[0][0])
+
+    def migrate(*words: str) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "service", "migrate", *words], cwd=ROOT, env=env, capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+    payments_port = free_port()
+    env: dict[str, Any] = dict(
+        environment(
+            stack,
+            addresses,
+            DATABASE_URL=url,
+            PAYMENTS_URL=f"http://127.0.0.1:{payments_port}",
+            VALKEY_URL=addresses.valkey.replace("/0", "/1"),
+            SIGN_IN="off",
+            DRAIN_S="2",
+        )
+    )
+    replicas: list[Replica] = []
+    with ExitStack() as ending:
+        for service, port in (("payments", payments_port), ("api", 8101 + offset), ("api", 8102 + offset)):
+            replicas.append(Replica(service, port, env, tmp_path / f"{port}.log"))
+            ending.callback(replicas[-1].end)
+        with gateway(tmp_path, offset, tmp_path / "gateway.log") as front, Load(front, {}, products=200) as load:
+            eventually(lambda: load.answers["good"] > 10, "the first answers")
+            migrate()
+            expanded = version()
+            for replica in replicas[1:]:
+                assert replica.stop() == 0
+                replica.start("2.0.0")
+            migrate("--contract")
+            sleep(1)
+    assert set(load.answers) == {"good"}, load.answers
+    assert RELEASE_BEFORE < expanded < version()
+
+
+def test_a_process_whose_collector_is_a_black_hole_leaves_in_time(
+    stack: Stack, addresses: Addresses, tmp_path: Path
+) -> None:
+    """Promise 8: gone five seconds after the drain, with spans that nobody takes."""
+    with socket.socket() as hole:
+        hole.bind(("127.0.0.1", 0))
+        hole.listen(1)
+        env = environment(
+            stack, addresses, OTLP_URL=f"http://127.0.0.1:{hole.getsockname()[1]}", DRAIN_S="1", SIGN_IN="off"
+        )
+        port = free_port()
+        replica = Replica("api", port, env, tmp_path / "api.log")
+        try:
+            for product in range(1, 200):
+                httpx.get(f"http://127.0.0.1:{port}/v1/products/{product}")
+            told = monotonic()
+            assert replica.stop() == 0
+            assert monotonic() - told < 1 + 5
+        finally:
+            replica.end()
