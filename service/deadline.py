@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Awaitable
 from contextvars import ContextVar, Token
 from http import HTTPStatus
 from time import monotonic
@@ -76,10 +77,10 @@ class DeadlineMiddleware:
             return
         begun = False
 
-        async def send_on(message: Message) -> None:
+        def send_on(message: Message) -> Awaitable[None]:  # not a coroutine of its own: it would be one a message
             nonlocal begun
             begun = True
-            await send(message)
+            return send(message)
 
         budget_s = _shortened(scope, self._budget_s)
         timeout = asyncio.timeout(budget_s)

@@ -83,6 +83,7 @@ class Load:
         self._client.close()
 
 
+@pytest.mark.timeout(300 * ROUNDS + 100)
 def test_a_rolling_restart_under_load_fails_no_request(stack: Stack, user: httpx.Client) -> None:
     """Promise 8, through the stack's own gateway."""
     names = ("api-1", "api-2", "worker")
@@ -165,6 +166,7 @@ def bring_to(url: str, version: str) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.timeout(600)
 def test_a_deploy_with_a_migration_fails_no_request(
     stack: Stack, addresses: Addresses, sql: Sql, scratch: str, tmp_path: Path
 ) -> None:
