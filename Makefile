@@ -8,7 +8,7 @@ SIGNALBOX := $(BIN)/python -m stack
 ID ?= downstream-errors
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status test check generate incident lock clean venv bench-telemetry
+.PHONY: help up down status test check generate incident lock clean venv bench-telemetry bench-service bench-kills bench-restarts
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,3 +68,12 @@ $(VENV)/bench-packages: requirements.bench.lock | venv
 
 bench-telemetry: $(VENV)/bench-packages ## What telemetry costs: CPU time a request, ours against the stock wiring (needs the stack up)
 	$(BIN)/python -m bench.telemetry
+
+bench-service: $(VENV)/bench-packages ## What the service carries, and against a plain one (needs the stack up; SHORT=1)
+	$(BIN)/python -m bench.service $(if $(SHORT),--short)
+
+bench-kills: venv ## Promise 7: workers killed fifty times
+	SIGNALBOX_KILLS=50 $(BIN)/python -m pytest tests/acceptance/service/test_jobs.py -k killed --timeout 3000
+
+bench-restarts: venv ## Promise 8: every process replaced twenty times under load
+	SIGNALBOX_ROUNDS=20 $(BIN)/python -m pytest tests/acceptance/service/test_life.py -k rolling --timeout 9000

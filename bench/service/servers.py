@@ -1,0 +1,132 @@
+"""The processes that are measured: replicas of the service, or of the plain variant, on the running stack's data.
+
+Owns starting, reading and ending them, and the CPU time of what stands behind them. Knows nothing of load.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+ROOT = Path(__file__).parent.parent.parent
+BEHIND = ("postgres", "postgres-replica", "valkey", "payments")
+READY_S = 120.0
+
+
+class NotUp(Exception):
+    """The stack does not run, or a server did not start."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way of doing it. ``switches``: of the plain variant; None: the service."""
+
+    name: str
+    switches: tuple[str, ...] | None
+
+
+SERVICE = Variant("service", None)
+PLAIN = Variant("plain", ())
+# The plain one with one improvement each, then with all four.
+STEPS = (*(Variant(f"plain + {name}", (name,)) for name in ("pool", "joins", "cache", "replica")),)
+ALL_STEPS = Variant("plain + all four", ("pool", "joins", "cache", "replica"))
+
+
+class Server:
+    """One process, at a port of its own that a successor can take over."""
+
+    def __init__(self, variant: Variant, environment: dict[str, str], number: int = 1) -> None:
+        self.variant = variant
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        module = ["service", "api"] if variant.switches is None else ["bench.service.naive"]
+        self._command = [sys.executable, "-m", *module, "--port", str(self.port)]
+        self._environment = {
+            **environment,
+            "SIGNALBOX_INSTANCE": f"bench-{number}",
+            "SIGNALBOX_SIGN_IN": "off",
+            "NAIVE": ",".join(variant.switches or ()),
+        }
+        self.start()
+
+    def start(self) -> None:
+        """Start it; returns before it is ready."""
+        self.process = subprocess.Popen(
+            self._command, cwd=ROOT, env=self._environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def await_ready(self) -> None:
+        """Return when it answers. Raises NotUp."""
+        deadline = time.monotonic() + READY_S
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                if httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200:
+                    return
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.1)
+        raise NotUp(f"{self.variant.name} did not start")
+
+    def leave(self) -> None:
+        """SIGTERM, and wait for it to be gone."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(timeout=60)
+
+    def cpu_s(self) -> float:
+        """User and system time of all its threads, exact to the nanosecond."""
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir()) / 1e9
+
+
+@contextmanager
+def running(variant: Variant, environment: dict[str, str], count: int = 1) -> Iterator[list[Server]]:
+    """So many replicas, ready."""
+    servers = [Server(variant, environment, number) for number in range(1, count + 1)]
+    try:
+        for server in servers:
+            server.await_ready()
+        yield servers
+    finally:
+        for server in servers:
+            server.process.kill()
+            server.process.wait()
+
+
+class Behind:
+    """CPU time of the parts that the servers use; they are shared by whoever else uses the stack."""
+
+    def __init__(self) -> None:
+        status = subprocess.run(
+            [sys.executable, "-m", "stack", "status", "--json"], capture_output=True, cwd=ROOT, check=False
+        )
+        parts = json.loads(status.stdout)["components"] if status.stdout.startswith(b"{") else []
+        pids = {part["name"]: part["pid"] for part in parts if part["pid"]}
+        if "api-1" not in pids:
+            raise NotUp("the stack is not up. Run `make up` first")
+        self.environment = {**psutil.Process(pids["api-1"]).environ(), "PYTHONPATH": os.fspath(ROOT)}
+        self._pids = {name: pids[name] for name in BEHIND}
+
+    def cpu_s(self) -> dict[str, float]:
+        """By part, children included (a connection of PostgreSQL is a process, so one that ended is missing)."""
+        seen = {}
+        for name, pid in self._pids.items():
+            parent = psutil.Process(pid)
+            family = [parent, *parent.children(recursive=True)]
+            times = [process.cpu_times() for process in family if process.is_running()]
+            # what ended children used is in their parent's account
+            seen[name] = sum(t.user + t.system for t in times) + times[0].children_user + times[0].children_system
+        return seen
