@@ -87,9 +87,9 @@ class Server:
         self.process.wait(timeout=60)
 
     def cpu_s(self) -> float:
-        """User and system time of all its threads, exact to the nanosecond."""
-        tasks = Path(f"/proc/{self.process.pid}/task")
-        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir()) / 1e9
+        """User and system time, in steps of 10 ms, of threads that ended as well: plain servers start and end many."""
+        times = psutil.Process(self.process.pid).cpu_times()
+        return times.user + times.system
 
 
 @contextmanager

@@ -98,23 +98,34 @@ def test_a_rolling_restart_under_load_fails_no_request(stack: Stack, user: httpx
     assert all(before[name] != after[name] for name in names)
 
 
-# A deploy of its own: a database as the release before left it, two replicas, and a gateway in front.
+# A deploy of its own: the release before with the schema that it left, two replicas of it, and a gateway in front.
 
-RELEASE_BEFORE = "0002"
+RELEASE_BEFORE, SCHEMA_BEFORE = "2f97519", "0002"
+
+
+@pytest.fixture
+def release_before(tmp_path: Path) -> Path:
+    """The service's code as it was before it knew of refunds, from the history of this checkout."""
+    folder = tmp_path / "release-before"
+    folder.mkdir()
+    archive = subprocess.run(["git", "archive", RELEASE_BEFORE, "service"], cwd=ROOT, capture_output=True, check=False)
+    if archive.returncode != 0:
+        pytest.skip(f"the history does not go back to {RELEASE_BEFORE}: a shallow clone?")
+    subprocess.run(["tar", "x", "-C", str(folder)], input=archive.stdout, check=True)
+    return folder
 
 
 class Replica:
     """One process of a release, at a port that its successor takes over."""
 
-    def __init__(self, service: str, port: int, env: Mapping[str, str], log: Path) -> None:
+    def __init__(self, service: str, port: int, env: Mapping[str, str], log: Path, code: Path = ROOT) -> None:
         self._command = [sys.executable, "-m", "service", service, "--port", str(port)]
         self._env, self._log, self._url = env, log, f"http://127.0.0.1:{port}"
-        self.start("1.0.0")
+        self.start(code)
 
-    def start(self, version: str) -> None:
+    def start(self, code: Path) -> None:
         with self._log.open("ab") as output:
-            env = {**self._env, "SIGNALBOX_VERSION": version}
-            self._process = subprocess.Popen(self._command, cwd=ROOT, env=env, stdout=output, stderr=output)
+            self._process = subprocess.Popen(self._command, cwd=code, env=self._env, stdout=output, stderr=output)
         eventually(lambda: httpx.get(f"{self._url}/readyz").status_code == 200, "a replica", within_s=90)
 
     def stop(self) -> int:
@@ -168,10 +179,10 @@ def bring_to(url: str, version: str) -> None:
 
 @pytest.mark.timeout(600)
 def test_a_deploy_with_a_migration_fails_no_request(
-    stack: Stack, addresses: Addresses, sql: Sql, scratch: str, tmp_path: Path
+    stack: Stack, addresses: Addresses, sql: Sql, scratch: str, tmp_path: Path, release_before: Path
 ) -> None:
     url, offset = addresses.url(scratch), stack.port_offset + 7000
-    bring_to(url, RELEASE_BEFORE)
+    bring_to(url, SCHEMA_BEFORE)
     sql("INSERT INTO users VALUES (1, 'Ada', 'ada@example.com')", database=scratch)
     sql("INSERT INTO products SELECT n, 'Lamp', 100, 1000000 FROM generate_series(1, 200) n", database=scratch)
 
@@ -199,7 +210,7 @@ def test_a_deploy_with_a_migration_fails_no_request(
     replicas: list[Replica] = []
     with ExitStack() as ending:
         for service, port in (("payments", payments_port), ("api", 8101 + offset), ("api", 8102 + offset)):
-            replicas.append(Replica(service, port, env, tmp_path / f"{port}.log"))
+            replicas.append(Replica(service, port, env, tmp_path / f"{port}.log", release_before))
             ending.callback(replicas[-1].end)
         with gateway(tmp_path, offset, tmp_path / "gateway.log") as front, Load(front, {}, products=200) as load:
             eventually(lambda: load.answers["good"] > 10, "the first answers")
@@ -207,11 +218,11 @@ def test_a_deploy_with_a_migration_fails_no_request(
             expanded = version()
             for replica in replicas[1:]:
                 assert replica.stop() == 0
-                replica.start("2.0.0")
+                replica.start(ROOT)
             migrate("--contract")
             sleep(1)
     assert set(load.answers) == {"good"}, load.answers
-    assert RELEASE_BEFORE < expanded < version()
+    assert SCHEMA_BEFORE < expanded < version()
 
 
 def test_a_process_whose_collector_is_a_black_hole_leaves_in_time(
