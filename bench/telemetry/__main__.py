@@ -7,6 +7,7 @@ differences are taken within a round, so it does not shift them much.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import platform
@@ -23,6 +24,7 @@ from rich.table import Table
 from bench.telemetry.load import ROUTES, Failed
 from bench.telemetry.measure import Figures, measure
 from bench.telemetry.subjects import run_subjects
+from incidents.identity import fetch_token
 from stack.backends import resolve
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -42,7 +44,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bench-telemetry-") as folder:
         try:
             environment = service_environment()
-            with run_subjects(environment, resolve("collector").main, Path(folder)) as subjects:
+            token = asyncio.run(fetch_token(environment.get("SIGNALBOX_ISSUER_URL", "")))
+            with run_subjects(environment, resolve("collector").main, Path(folder), token) as subjects:
                 for route in ROUTES:
                     if options.routes and route.name not in options.routes:
                         continue

@@ -51,9 +51,11 @@ class Failed(Exception):
     """A request was not answered as it should be: the figures would be of something else."""
 
 
-async def drive(port: int, route: Route, requests: int, seed: int) -> None:
+async def drive(port: int, route: Route, requests: int, seed: int, token: str | None) -> None:
     """Send so many requests at the route's rate, Poisson arrivals. Raises Failed unless each answer is a 2xx."""
     client = TrafficClient(f"http://127.0.0.1:{port}", user_agent="bench", max_connections=32, timeout_s=10)
+    if token:
+        client.sign_in(token)
     draw, loop = random.Random(seed), asyncio.get_running_loop()
     planned = [(draw.expovariate(route.rate_per_s), *route.make(draw)) for _ in range(requests)]
     wrong: list[str] = []

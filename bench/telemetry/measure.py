@@ -32,9 +32,9 @@ class Figures:
 
 def spans_of_one(route: Route, subject: Subject) -> int:
     """How many spans one request of the route makes in this mode, once caches and pools are full."""
-    asyncio.run(drive(subject.port, replace(route, rate_per_s=5000), 200, seed=0))
+    asyncio.run(drive(subject.port, replace(route, rate_per_s=5000), 200, 0, subject.token))
     before = _settled(subject)
-    asyncio.run(drive(subject.port, route, 10, seed=0))
+    asyncio.run(drive(subject.port, route, 10, 0, subject.token))
     spans, rest = divmod(_settled(subject) - before, 10)
     if rest:
         raise Failed(f"{subject.mode}: ten requests of {route.name} made {10 * spans + rest} spans")
@@ -47,7 +47,7 @@ def run_slot(route: Route, subject: Subject, requests: int, seed: int, spans_eac
     counted = subject.requests_counted(route.template) if seen else 0
     spans, lines = subject.spans_arrived(), subject.lines_written()
     before_us = subject.cpu_us()
-    asyncio.run(drive(subject.port, route, requests, seed))
+    asyncio.run(drive(subject.port, route, requests, seed, subject.token))
     subject.flush()
     time.sleep(QUIET_S)
     spent_us = subject.cpu_us() - before_us

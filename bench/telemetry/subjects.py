@@ -25,9 +25,12 @@ from bench.telemetry.subject import MODES
 class Subject:
     """One mode, running. ``cpu_us`` and the counts grow from its start; take differences."""
 
-    def __init__(self, mode: str, port: int, process: subprocess.Popen[bytes], lines: Path, collector: str) -> None:
+    def __init__(
+        self, mode: str, port: int, process: subprocess.Popen[bytes], lines: Path, collector: str, token: str | None
+    ) -> None:
         self.mode = mode
         self.port = port
+        self.token = token
         self._pid = process.pid
         self._lines = lines
         self._collector = collector
@@ -70,14 +73,18 @@ class Subject:
 
 
 @contextmanager
-def run_subjects(environment: Mapping[str, str], collector: Path, folder: Path) -> Iterator[dict[str, Subject]]:
+def run_subjects(
+    environment: Mapping[str, str], collector: Path, folder: Path, token: str | None
+) -> Iterator[dict[str, Subject]]:
     """All modes side by side, each idle until it is driven. ``environment``: what the service needs to run."""
     with ExitStack() as stack:
-        yield {mode: stack.enter_context(_run_subject(mode, environment, collector, folder)) for mode in MODES}
+        yield {mode: stack.enter_context(_run_subject(mode, environment, collector, folder, token)) for mode in MODES}
 
 
 @contextmanager
-def _run_subject(mode: str, environment: Mapping[str, str], collector: Path, folder: Path) -> Iterator[Subject]:
+def _run_subject(
+    mode: str, environment: Mapping[str, str], collector: Path, folder: Path, token: str | None
+) -> Iterator[Subject]:
     grpc, http, metrics, port = (_free_port() for _ in range(4))
     config = folder / f"{mode}-collector.yaml"
     config.write_text(yaml.safe_dump(_collector_config(grpc, http, metrics)))
@@ -98,7 +105,7 @@ def _run_subject(mode: str, environment: Mapping[str, str], collector: Path, fol
     ):
         _wait_for(f"http://127.0.0.1:{metrics}/metrics", folder / f"{mode}-collector.log")
         _wait_for(f"http://127.0.0.1:{port}/empty", folder / f"{mode}.err")
-        yield Subject(mode, port, process, lines, f"http://127.0.0.1:{metrics}")
+        yield Subject(mode, port, process, lines, f"http://127.0.0.1:{metrics}", token)
 
 
 def _collector_config(grpc: int, http: int, metrics: int) -> dict[str, object]:

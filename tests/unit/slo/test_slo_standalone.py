@@ -48,7 +48,7 @@ def test_only_files_of_the_other_project_are_written(tmp_path: Path) -> None:
     assert {Path(file).name for file in files if file.startswith("runbooks/")} == {
         f"{name}{kind}.md"
         for name in ("BookingSuccess", "SearchLatency")
-        for kind in ("BurnPage", "BurnTicket", "NoData")
+        for kind in ("BudgetExhausted", "BurnPage", "BurnTicket", "NoData")
     }
     assert run(f"{COMMANDS[0]} --check", **{"/tmp/bookings": tmp_path / "out"}).exit_code == 0
 
