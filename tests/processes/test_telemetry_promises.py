@@ -1,4 +1,4 @@
-"""Promises 2 to 5 for some seconds each; ``make bench-promises`` measures them at their full length.
+"""Promises 2 to 5 for some seconds each; ``python -m bench.promises`` measures them at their full length.
 
 The collector is the real one, and it is really killed, stopped, black-holed and reset.
 """
