@@ -1,5 +1,5 @@
 """The promises about telemetry, measured: nothing fails, nothing waits, nothing grows, nothing is lost uncounted.
 
 ``python -m bench.promises`` runs the long forms; tests/processes and tests/acceptance/service run the same code for
-seconds. Each module measures one promise of the list in docs/promises.md and returns its figures.
+seconds. Each module measures one of them and returns its figures; README.md here says how.
 """
