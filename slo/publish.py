@@ -88,7 +88,7 @@ def _left_over(planned: set[Path], out: Path | None) -> list[Generated]:
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_bytes().decode(errors="replace")
+        return path.read_bytes().decode(errors="surrogateescape")
     except FileNotFoundError:
         return None
 
@@ -97,7 +97,7 @@ def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with open(handle, "w", encoding="utf-8", newline="") as file:
+        with open(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             file.write(text)
         os.chmod(name, 0o644)
         os.replace(name, path)

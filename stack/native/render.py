@@ -123,8 +123,7 @@ def _adapted(blueprint: Blueprint, part: Component, files: dict[str, str]) -> di
 def _addresses(blueprint: Blueprint) -> str:
     """Where the links of a notification lead on this machine: all to the pager, which knows Grafana if there is one."""
     pager = f"http://{LOOPBACK}:{blueprint.ports['pager']}"
-    addresses = {"runbooks": f"{pager}/runbooks", "dashboards": f"http://{LOOPBACK}:{blueprint.ports['grafana']}"}
-    addresses["pages"] = pager
+    addresses = {"runbooks": f"{pager}/runbooks", "dashboards": pager, "pages": pager}
     return "".join(
         f'{{{{ define "signalbox.address.{name}" }}}}{address}{{{{ end }}}}\n' for name, address in addresses.items()
     )

@@ -16,7 +16,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from stack.pager import api, site
+from stack.pager import api, queries, site
 from stack.pager.backends import Backends
 from stack.pager.book import Book
 from stack.pager.pager import Pager
@@ -51,6 +51,7 @@ def build_app(settings: Settings) -> FastAPI:
     app.add_middleware(SecurityHeaders)
     app.include_router(api.router)
     app.include_router(site.router)
+    app.include_router(queries.router)
     app.add_exception_handler(HTTPException, _answer_refusal)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(sqlite3.Error, _answer_storage_failure)

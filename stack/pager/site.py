@@ -119,7 +119,7 @@ async def show_logs(trace_id: str, request: Request, pager: OfRequest, at: str |
 async def show_runbook(name: str, request: Request, pager: OfRequest) -> HTMLResponse:
     """A runbook; when there is none, which file would be it."""
     alert = name.removesuffix(".md")
-    html = read_runbook(pager.settings.runbooks, alert)
+    html = read_runbook(pager.settings.runbooks, alert, pager.settings.base_path)
     return _render(
         request,
         "runbook.html",

@@ -23,6 +23,7 @@ BACKENDS = {
     *("otelcol_exporter_queue_size", "otelcol_exporter_queue_capacity", "otelcol_process_memory_rss"),
     "otelcol_processor_tail_sampling_global_count_traces_sampled",
     *("process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds", "process_max_fds"),
+    *("prometheus_notifications_alertmanagers_discovered", "prometheus_notifications_errors_total"),
     *("prometheus_rule_evaluation_failures_total", "prometheus_rule_group_interval_seconds"),
     *("prometheus_rule_group_last_duration_seconds", "prometheus_tsdb_head_series"),
     "prometheus_tsdb_head_samples_appended_total",

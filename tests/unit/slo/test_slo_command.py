@@ -65,9 +65,49 @@ def test_what_people_wrote_into_a_runbook_survives(definitions: Path, tmp_path: 
     run(*arguments)
     runbook = out / "runbooks/CheckoutAvailabilityBurnPage.md"
     head = runbook.read_text().partition(CLOSING_MARK)[0]
-    runbook.write_text("tampered " + head + CLOSING_MARK + "\n\n## Mitigation\n\nAsk Ada.\n")
+    tampered = head.replace("## Impact", "## Impact, tampered")
+    runbook.write_text(tampered + CLOSING_MARK + "\n\n## Mitigation\n\nAsk Ada.\n")
     run(*arguments)
     assert runbook.read_text() == head + CLOSING_MARK + "\n\n## Mitigation\n\nAsk Ada.\n"
+
+
+MARK = CLOSING_MARK.encode()
+
+
+@pytest.mark.parametrize(
+    ("above", "closing", "below"),
+    [
+        (b"> Read this first: Ada knows.\n\n", MARK, b"\n\nMine.\n"),
+        (b"", MARK, b"\r\n\r\nWritten elsewhere.\r\n"),
+        (b"", MARK.replace(b'"', b"'"), b"\n\nFormatted.\n"),
+        (b"", MARK, b"\n\nQuoted: " + MARK + b"\n\nand a copy of it:\n\n" + MARK + b"\n\nStill mine.\n"),
+        (b"", MARK, b"\n\n\xff\xfe no text at all \x00\x80\n"),
+        (b"", MARK, b""),
+        (b"\xef\xbb\xbf", MARK, b"\n\nWith a byte order mark.\n"),
+    ],
+    ids=["above", "line ends", "quotes", "marks in the text", "no text", "nothing", "byte order mark"],
+)
+def test_hostile_edits_survive_byte_by_byte(
+    definitions: Path, tmp_path: Path, above: bytes, closing: bytes, below: bytes
+) -> None:
+    arguments = ("generate", "--definitions", str(definitions), "--out", str(tmp_path / "out"))
+    run(*arguments)
+    runbook = tmp_path / "out/runbooks/CheckoutAvailabilityBurnPage.md"
+    head = runbook.read_bytes().partition(MARK)[0]
+    runbook.write_bytes(above + head.replace(b"## Meaning", b"## Meaning, tampered") + closing + below)
+    for _ in range(2):
+        assert run(*arguments).exit_code == 0
+        assert runbook.read_bytes() == above + head + MARK + below
+
+
+def test_a_runbook_that_lost_its_opening_mark_is_not_overwritten(definitions: Path, tmp_path: Path) -> None:
+    arguments = ("generate", "--definitions", str(definitions), "--out", str(tmp_path / "out"))
+    run(*arguments)
+    runbook = tmp_path / "out/runbooks/CheckoutAvailabilityBurnPage.md"
+    mine = "# My own\n\nEverything here is mine.\n\n" + CLOSING_MARK + "\n\nThis too.\n"
+    runbook.write_text(mine)
+    assert run(*arguments).exit_code == 1
+    assert runbook.read_text() == mine
 
 
 def test_a_runbook_without_the_mark_is_never_overwritten(definitions: Path, tmp_path: Path) -> None:

@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stack.pager.backends import BackendError
 from stack.pager.exemplars import parse_newest_trace_id
 from stack.pager.figures import HEIGHT, WIDTH, draw_curve, parse_samples
 from stack.pager.links import build_links
 from stack.pager.loglines import parse_log_lines
 from stack.pager.page import Notice, Page, build_page
+from stack.pager.queries import Row, build_query_link, parse_answer
 from stack.pager.runbooks import read_runbook
 from stack.pager.settings import Settings, SettingsError, read_settings
 from stack.pager.waterfall import MAX_ROWS, Waterfall, parse_waterfall
@@ -306,3 +308,21 @@ def test_a_setting_that_cannot_be_used_is_named(name: str, value: str) -> None:
     with pytest.raises(SettingsError) as caught:
         read_settings({"SIGNALBOX_PAGER_DATA": "/data"} | {name: value})
     assert name in str(caught.value)
+
+
+def test_every_query_of_a_runbook_has_a_link_that_asks_it(tmp_path: Path) -> None:
+    (tmp_path / "A.md").write_text('```promql\nup{job="<api>"} > 0 & 1\n```\n\n```console\nls\n```\n')
+    html = read_runbook(tmp_path, "A", "/pager")
+    assert html is not None
+    assert html.count("Ask Prometheus now") == 1
+    assert 'href="/pager/query?expr=up%7Bjob%3D%22%3Capi%3E%22%7D%20%3E%200%20%26%201"' in html
+
+
+def test_an_answer_becomes_rows() -> None:
+    series = {"metric": {"__name__": "up", "job": "api", "instance": "api-1"}, "value": [1.0, "1"]}
+    vector = {"data": {"resultType": "vector", "result": [series]}}
+    assert parse_answer(vector) == [Row("up instance=api-1, job=api", "1")]
+    assert parse_answer({"data": {"resultType": "scalar", "result": [1.0, "7"]}}) == [Row("", "7")]
+    with pytest.raises(BackendError):
+        parse_answer({"data": {"resultType": "vector", "result": [{"metric": {}}]}})
+    assert build_query_link("", " up\n") == "/query?expr=up"
