@@ -7,7 +7,7 @@ import re
 import pytest
 import yaml
 
-from service.data.queue import CONCURRENCY
+from service.data.consumer import CONCURRENCY
 from service.orders.repository import FULFIL_QUEUE
 from service.settings import Settings
 from service.telemetry import catalog
