@@ -8,6 +8,7 @@ when it is over.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import sysconfig
@@ -76,7 +77,8 @@ class LoopWatch:
                 continue
             beat = self._beat
             if looked - beat > self._patience_s and (blocker := find_blocker(self._thread_id)):
-                self._tell(blocker, beat)
+                with contextlib.suppress(Exception):  # frames of a running thread change while they are read
+                    self._tell(blocker, beat)
                 looked = time.perf_counter()
 
     def _tell(self, blocker: Blocker, beat: float) -> None:
@@ -132,4 +134,5 @@ def _module(frame: FrameType) -> str:
 
 def _name(frame: FrameType) -> str:
     """``module:function:line``."""
-    return f"{_module(frame)}:{frame.f_code.co_qualname}:{frame.f_lineno}"
+    line = frame.f_lineno or frame.f_code.co_firstlineno  # between two lines there is none
+    return f"{_module(frame)}:{frame.f_code.co_qualname}:{line}"
