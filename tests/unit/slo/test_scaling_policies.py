@@ -250,3 +250,17 @@ def test_scaling_in_leaves_the_rest_under_the_target(
     elif utilisation >= band[0]:
         assert wanted == replicas
     assert math.isfinite(pressure)
+
+
+@settings(max_examples=50, deadline=None)
+@given(replicas=st.integers(1, 500), load=st.floats(0, 500), band=thresholds)
+def test_under_a_constant_load_replicas_come_to_rest_and_never_flap(
+    replicas: int, load: float, band: tuple[Decimal, Decimal]
+) -> None:
+    """However narrow the band: one step out and one in at most, then nothing moves."""
+    driver = Driver("cpu", Decimal(1), scale_out_above=band[1], scale_in_below=band[0])
+    course = [replicas]
+    for _ in range(4):
+        course.append(replicas_wanted(course[-1], driver.pressure(load / course[-1]), 1, 10**7))
+    assert course[-1] == course[-2] == course[-3], course
+    assert load / course[-1] <= float(band[1]) * (1 + 1e-6) or course[-1] == 10**7
