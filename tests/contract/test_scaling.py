@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 POLICIES = parse_definitions(ROOT / "slo" / "definitions").scaling
 FILES = emit_scaling(POLICIES)
 POOL = Settings.model_fields["pool_size"].default
-LISTENING = {"worker": 1}  # a worker's queue has a connection of its own, beside the pool
+LISTENING = {"worker": 2}  # a worker's queue and its schedule have a connection each, beside the pool
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.name)
