@@ -23,6 +23,7 @@ SECRETS = Path("/run/secrets")
 PUBLIC_SETTINGS = Path("/run/settings")
 TARGETS = Path("/run/targets")
 
+SHARED = 0o640  # owner and group
 EVERYWHERE = "0.0.0.0"  # inside networks that publish nothing
 PASSWORDS = (*ROLES.values(), "valkey_password", "grafana_password")
 
@@ -103,6 +104,8 @@ def prepare(secrets: Path = SECRETS, settings: Path = PUBLIC_SETTINGS, targets: 
     _share(settings / "pg_hba.conf", POSTGRES_ACCESS)
     for job, found in scrape_targets().items():
         _share(targets / f"{job}.json", json.dumps(found, indent=1))
+    for password in secrets.iterdir():  # those too that were made when a template asked for them
+        password.chmod(SHARED)
 
 
 def _roles(secret: Credentials) -> str:
@@ -119,7 +122,7 @@ def _roles(secret: Credentials) -> str:
 
 def _share(path: Path, text: str) -> None:
     write_private(path, text)
-    path.chmod(0o640)
+    path.chmod(SHARED)
 
 
 if __name__ == "__main__":
