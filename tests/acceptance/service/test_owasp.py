@@ -84,7 +84,6 @@ def test_api2_broken_authentication(stack: Stack, alice: httpx.Client, anyone: h
         None,
         "Basic YWRhOmFkYQ==",
         "Bearer",
-        "Bearer ",
         *(f"Bearer {forged}" for forged in forgeries),
     ):
         headers = {"authorization": authorization} if authorization else {}
