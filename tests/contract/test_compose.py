@@ -212,6 +212,7 @@ def test_prometheus_scrapes_every_component_that_has_metrics_by_its_name() -> No
 # Given to every process of the service, but not used by each.
 UNUSED = {
     "payments": {"SIGNALBOX_DATABASE_URL", "SIGNALBOX_VALKEY_URL"},
+    "issuer": {"SIGNALBOX_DATABASE_URL", "SIGNALBOX_VALKEY_URL"},
     "migrate": {"SIGNALBOX_VALKEY_URL", "SIGNALBOX_PAYMENTS_URL"},
     "seed": {"SIGNALBOX_VALKEY_URL", "SIGNALBOX_PAYMENTS_URL"},
 }

@@ -87,3 +87,17 @@ def test_slow_clients_are_hung_up_on_and_hold_nobody_up(stack: Stack) -> None:
             assert {other.get("/v2/products/1").status_code for _ in range(20)} == {200}
         assert max(held.result() for held in heads) < HEADER_TIMEOUT_S + ROOM_S
         assert max(held.result() for held in bodies) < BODY_TIMEOUT_S + ROOM_S
+
+
+def test_no_request_of_strangers_takes_a_replica_out(stack: Stack) -> None:
+    """A body that breaks off must not count as the replica's failure: a few such would take every replica out."""
+    broken = [
+        b"POST /v2/orders HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST /v2/orders HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{",
+    ]
+    for request_bytes in broken * 6:
+        with connect(stack) as raw:
+            raw.sendall(request_bytes)
+            raw.shutdown(socket.SHUT_WR)
+            raw.recv(1000)
+    assert httpx.get(f"{stack.urls['gateway']}/v2/products/1", timeout=15).status_code == 200
