@@ -79,3 +79,9 @@ bench-kills: venv ## Promise 7: workers killed fifty times
 
 bench-restarts: venv ## Promise 8: every process replaced twenty times under load
 	SIGNALBOX_ROUNDS=20 $(BIN)/python -m pytest tests/acceptance/service/test_life.py -k rolling --timeout 9000
+
+bench-fuzz: venv ## Promise 14: the API asked at random, 10,000 times (needs the stack up; FUZZ="--cases 20000")
+	$(BIN)/python -m bench.fuzz $(FUZZ)
+
+bench-idle: venv ## What 10,000 idle connections do to everybody else (needs the stack up)
+	$(BIN)/python -m bench.idle

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.catalog import workflow
 from service.catalog.model import CURRENCY, Product, ProductNotFound
 from service.catalog.workflow import ProductRepository
-from service.edge.gate import Gate
+from service.edge.gate import Gate, Unauthenticated
 from service.edge.pagination import DEFAULT_LIMIT, MAX_ID, MAX_LIMIT, Cursors, InvalidCursor, Page
 from service.edge.versioning import Version
 from service.errors import problem_responses
@@ -72,12 +72,18 @@ def build_router(products: ProductRepository, cursors: Cursors, version: Version
         prefix=f"{version.prefix}/products", tags=["catalogue"], deprecated=version.ends, dependencies=[gate.open()]
     )
 
-    @router.get("", response_model=version.form(ProductPage), responses=problem_responses(InvalidCursor))
+    @router.get(
+        "", response_model=version.form(ProductPage), responses=problem_responses(Unauthenticated, InvalidCursor)
+    )
     async def list_products(page: Annotated[ProductQuery, Query()]) -> Page[Product]:
         """Products by id, page by page."""
         return await workflow.list_products(products, cursors, page.limit, page.cursor)
 
-    @router.get("/{product_id}", response_model=version.form(ProductOut), responses=problem_responses(ProductNotFound))
+    @router.get(
+        "/{product_id}",
+        response_model=version.form(ProductOut),
+        responses=problem_responses(Unauthenticated, ProductNotFound),
+    )
     async def get_product(product_id: Annotated[int, Path(ge=1, le=MAX_ID)]) -> Product:
         """One product."""
         return await workflow.get_product(products, product_id)

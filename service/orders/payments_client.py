@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from uuid import UUID
 
@@ -51,20 +51,28 @@ class HttpPayments:
         body = {"order_id": str(order_id), "amount_cents": amount_cents, "currency": currency}
         if retries := struck(BLIND_RETRIES):
             return await charge_blindly(self._client, body, retries.attempts)
-        await self._ask("POST", "/v1/charges", body)
+        await self._ask("POST", "/v1/charges", body, _confirms(body))
 
     async def cancel(self, order_id: UUID) -> None:
         """Refund what was charged for an order, and have nothing charged any more. Raises ``PaymentUnavailable``."""
         await self._ask("DELETE", f"/v1/charges/{order_id}")
 
-    async def _ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> None:
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None = None,
+        confirms: Callable[[httpx.Response], bool] = lambda _: True,
+    ) -> None:
         try:
             with self._breaker.call(PaymentUnavailable):
-                await self._answer(method, path, body)
+                answer = await self._answer(method, path, body)
+                if not confirms(answer):
+                    raise PaymentUnavailable("payments answered something else than it was asked")
         except CircuitOpen as error:
             raise PaymentUnavailable("payments fails at the moment and was not asked") from error
 
-    async def _answer(self, method: str, path: str, body: Mapping[str, object] | None) -> None:
+    async def _answer(self, method: str, path: str, body: Mapping[str, object] | None) -> httpx.Response:
         left_s = deadline.left_s(at_most=DEADLINE_S + RESERVE_S) - RESERVE_S
         if left_s <= 0:
             raise DeadlineExceeded("there is no time left to ask payments")
@@ -81,6 +89,7 @@ class HttpPayments:
             raise PaymentRefused("the payment was refused")
         if not response.is_success:
             raise PaymentUnavailable(f"payments answered {response.status_code}")
+        return response
 
     async def _send(self, method: str, path: str, body: Mapping[str, object] | None, left_s: float) -> httpx.Response:
         headers = {**scope_headers(), deadline.HEADER: str(int(left_s * 1000))}
@@ -98,3 +107,16 @@ class HttpPayments:
                 raise
             await asyncio.sleep(PAUSE_S * random.uniform(0.5, 1.5))
             return await self._client.request(method, path, json=body, headers=headers)
+
+
+def _confirms(asked: Mapping[str, object]) -> Callable[[httpx.Response], bool]:
+    """Whether an answer says that what was asked has been charged; a status alone is not believed."""
+
+    def confirms(answer: httpx.Response) -> bool:
+        try:
+            told = answer.json()
+        except ValueError:
+            return False
+        return isinstance(told, dict) and all(told.get(name) == value for name, value in asked.items())
+
+    return confirms

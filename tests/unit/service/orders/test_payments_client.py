@@ -42,7 +42,7 @@ async def charge(answer: Callable[[httpx.Request], httpx.Response]) -> list[http
 
 
 async def test_the_order_is_the_key_of_the_charge() -> None:
-    requests = await charge(lambda request: httpx.Response(201, json={}))
+    requests = await charge(lambda request: httpx.Response(201, content=request.content))
     assert [request.url.path for request in requests] == ["/v1/charges"]
     body = httpx.Response(200, content=requests[0].content).json()
     assert body == {"order_id": str(ORDER), "amount_cents": 1250, "currency": "EUR"}
@@ -71,7 +71,7 @@ async def test_a_connection_that_breaks_is_tried_once_more() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         for failure in failures:
             raise failure
-        return httpx.Response(201, json={})
+        return httpx.Response(201, content=request.content)
 
     bodies = {request.content for request in await charge(answer)}
     assert len(bodies) == 1
@@ -111,3 +111,18 @@ async def test_a_server_that_drips_is_given_up_at_the_deadline(monkeypatch: pyte
             await HttpPayments(client).charge(ORDER, 1, "EUR")
         assert 0.3 <= clock() - started < 2
     server.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(200, html="<h1>Welcome</h1>"),
+        httpx.Response(201, json={}),
+        httpx.Response(201, json=[]),
+        httpx.Response(201, json={"order_id": str(ORDER), "amount_cents": 1, "currency": "EUR"}),
+        httpx.Response(302, headers={"location": "http://169.254.169.254/"}),
+    ],
+)
+async def test_a_yes_to_something_else_is_no_yes(answer: httpx.Response) -> None:
+    with pytest.raises(PaymentUnavailable):
+        await charge(lambda request: answer)

@@ -1,0 +1,1 @@
+"""What thousands of connections that say nothing do to those that do."""

@@ -1,0 +1,103 @@
+"""Random, slow and malformed requests at the running stack: nothing breaks, and nobody else notices."""
+
+from __future__ import annotations
+
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from bench.fuzz.__main__ import fuzz
+from tests.conftest import Stack
+
+HEADER_TIMEOUT_S, BODY_TIMEOUT_S = 5.0, 15.0  # deploy/gateway/Caddyfile
+ROOM_S = 8.0  # for a busy machine
+
+
+def test_requests_at_random_by_the_apis_own_description_find_nothing(stack: Stack) -> None:
+    """Promise 14 in short; ``make bench-fuzz`` asks ten thousand times."""
+    figures, failures = fuzz(stack.urls["gateway"], stack.urls["issuer"], cases=360, seed=7)
+    assert not failures, "\n\n".join(failures[:5])
+    assert figures["server_errors"] == 0
+    assert figures["cases"] >= 360
+
+
+def connect(stack: Stack) -> socket.socket:
+    address = httpx.URL(stack.urls["gateway"])
+    return socket.create_connection((address.host, address.port or 80), timeout=BODY_TIMEOUT_S + ROOM_S)
+
+
+MALFORMED = {
+    "no HTTP": b"hello\r\n\r\n",
+    "binary": bytes(range(256)) + b"\r\n\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 64,
+    "no host": b"GET /v2/products HTTP/1.1\r\n\r\n",
+    "two lengths": b"POST /v2/orders HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    "negative length": b"POST /v2/orders HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+    "length and chunks": b"POST /v2/orders HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "a broken chunk": b"POST /v2/orders HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "a header with NUL": b"GET /v2/products HTTP/1.1\r\nHost: x\r\nX-A: \x00\r\n\r\n",
+    "another version": b"GET /v2/products HTTP/9.9\r\nHost: x\r\n\r\n",
+    "a long line": b"GET /v2/" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    "many headers": b"GET /v2/products HTTP/1.1\r\nHost: x\r\n" + b"X-A: b\r\n" * 20_000 + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("request_bytes", MALFORMED.values(), ids=MALFORMED)
+def test_malformed_requests_are_refused_at_the_socket(stack: Stack, request_bytes: bytes) -> None:
+    with connect(stack) as raw:
+        try:
+            raw.sendall(request_bytes)
+            raw.shutdown(socket.SHUT_WR)
+            answer = raw.recv(65536)
+        except OSError:
+            answer = b""  # hung up on: a refusal as well
+    assert not answer or answer.split()[1][:1] == b"4", answer[:200]
+    assert httpx.get(f"{stack.urls['gateway']}/v2/products/1", timeout=15).status_code == 200
+
+
+def test_slow_clients_are_hung_up_on_and_hold_nobody_up(stack: Stack) -> None:
+    """Slowloris: a header, and a body, of which a byte comes now and then."""
+
+    def drip(head: bytes, at_most_s: float) -> float:
+        started = time.monotonic()
+        with connect(stack) as raw:
+            raw.sendall(head)
+            raw.settimeout(0.5)
+            while time.monotonic() - started < at_most_s:
+                try:
+                    raw.sendall(b"a")
+                    if not raw.recv(1000):
+                        break
+                except TimeoutError:
+                    continue
+                except OSError:
+                    break
+        return time.monotonic() - started
+
+    head = b"GET /v2/products HTTP/1.1\r\nHost: x\r\nX-Slow: "
+    body = b"POST /v2/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9999\r\n\r\n"
+    with ThreadPoolExecutor(24) as hands:
+        heads = [hands.submit(drip, head, HEADER_TIMEOUT_S + ROOM_S) for _ in range(20)]
+        bodies = [hands.submit(drip, body, BODY_TIMEOUT_S + ROOM_S) for _ in range(4)]
+        with httpx.Client(base_url=stack.urls["gateway"], timeout=15) as other:
+            assert {other.get("/v2/products/1").status_code for _ in range(20)} == {200}
+        assert max(held.result() for held in heads) < HEADER_TIMEOUT_S + ROOM_S
+        assert max(held.result() for held in bodies) < BODY_TIMEOUT_S + ROOM_S
+
+
+def test_no_request_of_strangers_takes_a_replica_out(stack: Stack) -> None:
+    """A body that breaks off must not count as the replica's failure: a few such would take every replica out."""
+    broken = [
+        b"POST /v2/orders HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST /v2/orders HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{",
+    ]
+    for request_bytes in broken * 6:
+        with connect(stack) as raw:
+            raw.sendall(request_bytes)
+            raw.shutdown(socket.SHUT_WR)
+            raw.recv(1000)
+    assert httpx.get(f"{stack.urls['gateway']}/v2/products/1", timeout=15).status_code == 200
