@@ -55,6 +55,10 @@ clean: ## Stop the stack, then delete its data and the Python environment
 	rm -rf $(VENV) $(VENV).lock .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+.PHONY: bench-slo-compile
+bench-slo-compile: venv ## How long the compiler takes for 100, 1,000 and 10,000 SLOs (CPU time)
+	$(BIN)/python -m bench.slo_compile
+
 # Makes the Python environment when it is missing or not whole.
 venv:
 	@command -v $(PYTHON) >/dev/null || { echo "signalbox: $(PYTHON) is not there. Install Python 3.11 or later, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }

@@ -26,7 +26,7 @@ How windows are counted, and why so:
 6. *Periods of a calendar* are laid out in windows of one length (30 min for a month), which lie end to end; the sum
    takes those that lie wholly after the period's begin. That is 1,440 samples a period. A reading is late by one such
    window at most, and the first of a period comes after its first window: until then there is none
-   (docs/adr/0004-calendar-periods.md).
+   (docs/adr/0010-calendar-periods.md).
 7. *Good may exceed total* for a moment: increases are extrapolated, and good events can be counted by another process
    a little later than the total. Event counts stay signed, so that such differences cancel in the sum; only ratios are
    clamped to [0, 1].

@@ -5,6 +5,7 @@ Owns which files belong to it, and that every problem of every file is reported 
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -41,6 +42,9 @@ def parse_definitions(definitions: Path, table_for: Callable[[timedelta], Window
     return Definitions(promises_of(catalogue), *(tuple(catalogue.of(kind).values()) for kind in kinds))
 
 
+SUFFIXES = (".yaml", ".yml")
+
+
 def parse_tree(definitions: Path, table_for: Callable[[timedelta], WindowTable] = table_for) -> tuple[Promise, ...]:
     """The promises of a folder and its sub-folders, sorted by name. Raises DefinitionErrors."""
     return promises_of(parse_catalogue(definitions, table_for))
@@ -54,19 +58,30 @@ def promises_of(catalogue: Catalogue) -> tuple[Promise, ...]:
 
 def parse_catalogue(definitions: Path, table_for: Callable[[timedelta], WindowTable] = table_for) -> Catalogue:
     """Every document of `*.yaml` and `*.yml`, by kind and name, with at least one SLO. Raises DefinitionErrors."""
-    catalogue = Catalogue(KINDS, table_for)
-    files = sorted(path for path in definitions.rglob("*") if path.suffix in (".yaml", ".yml") and path.is_file())
+    collecting = gc.isenabled()
+    gc.disable()  # documents hold no rings, and the collector would walk all of them again and again
+    try:
+        return _read_all(definitions, Catalogue(KINDS, table_for))
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _read_all(definitions: Path, catalogue: Catalogue) -> Catalogue:
+    files = sorted(path for path in definitions.rglob("*") if path.suffix in SUFFIXES and not path.is_dir())
     if not files:
         problem = Problem(Location(str(definitions)), "", "no-definitions", "no *.yaml here", "Name another folder")
         raise DefinitionErrors([problem])
     for path in files:
         shown = str(path)
         try:
+            if not path.is_file():
+                raise OSError(0, "it is no file, or a link that leads nowhere")
             with path.open("rb") as file:
                 data = file.read(LARGEST_FILE_BYTES + 1)
         except OSError as error:
             problem = Problem(
-                Location(shown), "", "unreadable", f"cannot be read ({error.strerror})", "Look at its mode"
+                Location(shown), "", "unreadable", f"cannot be read ({error.strerror})", "Look at it and its mode"
             )
             catalogue.problems.append(problem)
             continue

@@ -19,11 +19,14 @@ from slo.parse.nodes import Mapping, parse_nodes
 
 SHIPPED = Path(__file__).resolve().parent.parent / "windows"
 SHIPPED_TABLES = ("30d.yaml", "1d.yaml")  # the first whose windows are not too short when scaled to a period
+LONGEST_PERIOD = timedelta(days=731)  # two years: longer than Prometheus is ever told to keep samples
 SHORTEST_BASE = timedelta(minutes=1)  # four scrapes at 15 s, the least that a rate is worth something with
 
 
 def table_for(period: timedelta, folder: Path = SHIPPED) -> WindowTable:
-    """The table of a period. Raises ValueError when the period is too short to be watched."""
+    """The table of a period. Raises ValueError when it is too short or too long to be watched."""
+    if period > LONGEST_PERIOD:
+        raise ValueError(f"a period of more than {LONGEST_PERIOD.days} days cannot be watched; choose a shorter one")
     own = folder / f"{format_duration(period)}.yaml"
     if own.is_file():
         return load_table(own)

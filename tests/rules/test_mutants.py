@@ -71,8 +71,9 @@ def judged(promtool: Promtool, request: pytest.FixtureRequest) -> Promtool:
     wanted = {item.name for item in request.session.items}
     for mistake, scenario, mutate in MUTANTS:
         if f"test_a_scenario_notices[{mistake}]" in wanted:
-            of = "" if ": " in scenario else "checkout-availability: "
-            (case,) = [case for name, case in CASES.items() if of + scenario in name]
+            promise, _, part = scenario.rpartition(": ")
+            of = promise or "checkout-availability"
+            (case,) = [case for name, case in CASES.items() if name.startswith(of) and part in name]
             promtool.begin(mistake, case, mutate=mutate)
     return promtool
 

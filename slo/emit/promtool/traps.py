@@ -151,7 +151,8 @@ def low_traffic_scenario(promise: Promise) -> Scenario:
 
 def budget_scenario(promise: Promise) -> Scenario:
     """Twice the errors that are allowed use up the budget, which is told once the longest window has been watched."""
-    name, watched = budget_alert_name(promise), promise.windows.windows[-1].length
+    name, longest = budget_alert_name(promise), promise.windows.windows[-1].length
+    watched = -(-longest // HOUR) * HOUR
     course = [Traffic(watched + HOUR, BUSY, promise.budget * 2)]
     spent = Scenario("a budget that is used up is told after a while", course)
     spent.sample = MINUTE
