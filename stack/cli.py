@@ -97,7 +97,7 @@ def restart(
         wish = control.restart(layout, batch)
         with build_display(_notes(), state) as display:
             state = control.follow(layout, wish, display.show)
-        if not state.ready:
+        if any((part := state.named(name)) is None or part.state != "ready" for name in batch):
             _report(layout, state, as_json)
             return 1
     if as_json:
