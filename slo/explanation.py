@@ -39,7 +39,13 @@ def explain(promise: Promise, rate: float | None = None) -> dict[str, Any]:
             {"error_ratio": ratio, **{severity: _reaction(promise, severity, ratio) for severity in SEVERITIES}}
             for ratio in ERROR_RATIOS
         ],
-        "sentences": [*_budget(promise, rate), *_detection(promise), *_low_traffic(promise, rate), *_silence(promise)],
+        "sentences": [
+            *_counting(promise),
+            *_budget(promise, rate),
+            *_detection(promise),
+            *_low_traffic(promise, rate),
+            *_silence(promise),
+        ],
     }
 
 
@@ -69,6 +75,25 @@ def _reaction(promise: Promise, severity: Any, ratio: float) -> dict[str, Any] |
         "reset_s": found.reset_s,
         "reset_after_long_s": slowest_reset_s(promise, severity, ratio),
     }
+
+
+def _counting(promise: Promise) -> list[str]:
+    """What an error is, where it is not simply a bad event."""
+    if promise.parts:
+        parts = ", ".join(f"{part.promise.name} ({part.weight})" for part in promise.parts)
+        return [f"Errors are the mean of the parts' shares by weight: {parts}."]
+    if promise.slices and promise.slices.target is not None:
+        limit = say_share(float(1 - promise.slices.target))
+        return [
+            f"Errors are slices of {format_duration(promise.slices.length)}: one is bad as a whole when more than "
+            f"{limit} of what is in it is."
+        ]
+    if promise.slices:
+        length = format_duration(promise.slices.length)
+        return [f"Errors are counted by slices of {length}, which all weigh the same however much happens in them."]
+    if not promise.counters:
+        return ["Errors are looks at a value, one an evaluation, of which each weighs the same."]
+    return []
 
 
 def _budget(promise: Promise, rate: float | None) -> list[str]:

@@ -124,7 +124,7 @@ def _missing(promise: Promise) -> str:
 
 def _reaction_sentences(old: Promise, new: Promise) -> Iterator[str]:
     for found in _differences(old, new):
-        errors = f"at {say_share(found.error_ratio)} errors"
+        errors = f"at {say_share(found.error_ratio)} {'errors' if new.unit == 'events' else f'bad {new.unit}'}"
         if found.after_s is None and found.before_s is not None:
             yield f"no longer {DOES[found.severity]} {errors} (did after {say_time(found.before_s)})"
         elif found.after_s is not None:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from slo.cli import app
 from slo.explanation import explain
+from slo.model import Slices
 from slo.quantities import Step, parse_course, parse_rate, parse_share, say_count, say_share, say_time
 from slo.reaction import react, slowest_reset_s
 from tests.unit.slo.example import promise
@@ -104,6 +105,16 @@ def test_tiers_that_cannot_fire_and_traffic_that_is_too_low_are_said() -> None:
     assert "there are 10.8 in 6h" in sentences
     assert "a page over 1h cannot fire at all" in " ".join(explain(promise(), 0.0005)["sentences"])
     assert "27.78 % errors or more" in " ".join(explain(promise(), 0.003)["sentences"])
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [(Decimal("0.9"), "one is bad as a whole when more than 10 % of what is in it is"), (None, "all weigh the same")],
+)
+def test_what_an_error_is_is_said_where_it_is_no_event(target: Decimal | None, said: str) -> None:
+    sliced = promise(slices=Slices(timedelta(minutes=1), target))
+    assert said in explain(sliced)["sentences"][0]
+    assert "The budget is" in explain(promise())["sentences"][0]
 
 
 def test_a_name_that_is_not_there_is_answered_with_those_that_are() -> None:
