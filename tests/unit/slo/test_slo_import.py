@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from slo.adopt.document import Defaults
 from slo.adopt.queries import Events, read_events
 from slo.adopt.read import read_files
 from slo.cli import app
+from slo.indicators import Query, RawIndicator, ThresholdIndicator
+from slo.parse.selector import parse_selector
 from slo.parse.tree import parse_tree
 
 SLOTH = """\
@@ -240,3 +243,32 @@ def test_one_name_twice_is_an_error_and_the_team_can_be_given(tmp_path: Path) ->
         f"checkout-api-{name} was read already" for name in ("availability", "latency", "ratio-of-counters")
     ]
     assert adopted.services == {"checkout-api": "night"}
+
+
+def test_gauges_native_histograms_and_ready_made_ratios_become_what_is_looked_at(tmp_path: Path) -> None:
+    head = "apiVersion: pyrra.dev/v1alpha1\nkind: ServiceLevelObjective\n"
+    head += "metadata: {name: NAME, labels: {team: ops, app: probe}}\n"
+    spec = 'spec:\n  target: "99"\n  window: 4w\n  indicator:\n    '
+    gauge = "bool_gauge: {metric: 'probe_success{job=\"blackbox\"}'}\n---\n"
+    native = "latencyNative: {latency: 200ms, total: {metric: 'request_seconds{job=\"api\"}'}}\n"
+    (tmp_path / "pyrra.yaml").write_text(
+        head.replace("NAME", "probe-up") + spec + gauge + head.replace("NAME", "native-latency") + spec + native
+    )
+    raw = 'avg_over_time(failing{job="api"}[{{.window}}])'
+    (tmp_path / "sloth.yml").write_text(
+        "version: prometheus/v1\nservice: shop\nlabels: {team: ops}\nslos:\n  - name: raw\n    objective: 99\n"
+        f"    sli: {{raw: {{error_ratio_query: '{raw}'}}}}\n    alerting: {{}}\n"
+    )
+    result = run(str(tmp_path / "pyrra.yaml"), str(tmp_path / "sloth.yml"), "--out", str(tmp_path / "out"))
+    assert result.exit_code == 0, result.output
+    found = {promise.name: promise.indicator for promise in parse_tree(tmp_path / "out")}
+    assert found["probe-up"] == ThresholdIndicator(
+        Query('probe_success{job="blackbox"}', parse_selector('probe_success{job="blackbox"}')), "gte", Decimal(1)
+    )
+    native_ratio, sloth_ratio = found["native-latency"], found["shop-raw"]
+    assert isinstance(native_ratio, RawIndicator)
+    assert native_ratio.means == "success"
+    assert native_ratio.ratio.text.startswith("histogram_fraction(0, 0.2, sum(rate(request_seconds{")
+    assert isinstance(sloth_ratio, RawIndicator)
+    assert (sloth_ratio.means, sloth_ratio.ratio.text) == ("failure", raw.replace("{{.window}}", "5m"))
+    assert result.stderr.count("weighs the same") == 2
