@@ -5,7 +5,7 @@ Owns that behaviour, past breaker, budget and deadline. Nothing here is reached 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from uuid import UUID
 
 import httpx
 
@@ -16,8 +16,11 @@ from service.orders.model import PaymentRefused, PaymentUnavailable
 IMPATIENCE_S = 0.5
 
 
-async def charge_blindly(client: httpx.AsyncClient, body: Mapping[str, object], attempts: int) -> None:
+async def charge_blindly(
+    client: httpx.AsyncClient, order_id: UUID, amount_cents: int, currency: str, *, attempts: int
+) -> None:
     """Charge, at most ``attempts`` times. Raises ``PaymentRefused`` or ``PaymentUnavailable``."""
+    body = {"order_id": str(order_id), "amount_cents": amount_cents, "currency": currency}
     log = telemetry.logger(__name__)
     problem = ""
     for attempt in range(attempts):

@@ -48,9 +48,9 @@ class HttpPayments:
 
         Raises ``PaymentRefused``, ``PaymentUnavailable``, or ``DeadlineExceeded`` when the caller has no time left.
         """
-        body = {"order_id": str(order_id), "amount_cents": amount_cents, "currency": currency}
         if retries := struck(BLIND_RETRIES):
-            return await charge_blindly(self._client, body, retries.attempts)
+            return await charge_blindly(self._client, order_id, amount_cents, currency, attempts=retries.attempts)
+        body = {"order_id": str(order_id), "amount_cents": amount_cents, "currency": currency}
         await self._ask("POST", "/v1/charges", body, _confirms(body))
 
     async def cancel(self, order_id: UUID) -> None:
