@@ -82,11 +82,14 @@ def compile_packages(pin: Pin, workshop: Path, made: Path, job: Job, *, allow_ne
     )
 
 
+# The linker drops debugging information anyway (-s -w): compiling it costs a seventh of the CPU time and yields nothing.
+_NO_DEBUGGING = "-gcflags=all=-dwarf=false"
+
+
 def _flags(build: Build) -> list[str]:
     linker = "-s -w" + (f" -X {build.stamp}={build.version}" if build.stamp else "")
     # -mod=mod, because the copy of the recipe may be written to: its checksums are complete, its graph need not be.
-    # The linker drops debugging information anyway (-s -w), so compiling it is wasted: a seventh of the CPU time.
-    flags = ["-mod=mod", "-trimpath", "-pgo=off", "-buildvcs=false", "-gcflags=all=-dwarf=false", "-ldflags", linker]
+    flags = ["-mod=mod", "-trimpath", "-pgo=off", "-buildvcs=false", "-ldflags", linker]
     return [*flags, "-tags", ",".join(build.tags)] if build.tags else flags
 
 
@@ -105,7 +108,7 @@ def _fetch_modules(go: _Go, pin: Pin, build: Build) -> None:
 
 
 def _build(go: _Go, pin: Pin, build: Build, made: Path) -> None:
-    flags, packages = _flags(build), list(build.packages.values())
+    flags, packages = [*_flags(build), _NO_DEBUGGING], list(build.packages.values())
     # Stale packages are the ones that Go's own build cache does not have: exactly those will be compiled. Programs are
     # linked in any case, last. Asked only now, when what was compiled before this is in that cache.
     listing = go.run(["list", "-deps", *flags, "-f", "{{.Stale}} {{.Name}} {{.ImportPath}}", *packages], lambda _: None)

@@ -125,7 +125,7 @@ def test_a_person_sees_the_phases_and_why_it_failed(call: Callable[..., tuple[in
         (["run", "brief", "--clock", "5"], 1, "runs at clock 20, not at 5"),
         (["run", "brief", "--endpoints", "/nowhere"], 2, "/nowhere is not a state document"),
         (["run", "brief", "--seed", "-1"], 2, "seed"),
-        (["run"], 2, "ID"),
+        (["run"], 2, "name an incident, or say --all"),
     ],
 )
 def test_wrong_use_is_told_with_a_remedy(
