@@ -82,7 +82,7 @@ def compile_packages(pin: Pin, workshop: Path, made: Path, job: Job, *, allow_ne
     )
 
 
-# The linker drops debugging information anyway (-s -w): compiling it costs a seventh of the CPU time and yields nothing.
+# The linker drops debugging information anyway (-s -w): compiling it takes a seventh of the time and yields nothing.
 _NO_DEBUGGING = "-gcflags=all=-dwarf=false"
 
 
