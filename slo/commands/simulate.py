@@ -31,7 +31,10 @@ DEFAULT_DURATION = timedelta(hours=6)
 SLOW_FROM = timedelta(days=4)  # of history and course; shorter ones take less than two seconds
 
 ErrorRate = Annotated[
-    str, typer.Option("--error-rate", metavar="COURSE", help="A share such as 5%, or steps: 10m:0.05,5m:0,1h:100%.")
+    str,
+    typer.Option(
+        "--error-rate", metavar="COURSE", help="Share of bad events, such as 5%, or steps: 10m:0.05,5m:0,1h:100%."
+    ),
 ]
 Traffic = Annotated[str, typer.Option("--traffic", metavar="COURSE", help="Events such as 10/s, or steps: 30m:10/s,0.")]
 

@@ -100,7 +100,7 @@ def _merged(errors: list[Step], traffic: list[Step], duration: timedelta, quiet:
             cuts.add(min(at, duration))
     moments = sorted(cuts)
     course = [
-        Traffic(end - begin, Decimal(str(_at(traffic, begin))), Decimal(str(_at(errors, begin))))
+        Traffic(end - begin, Decimal(str(_at(traffic, begin))), Decimal(str(_at(errors, begin))), of_events=True)
         for begin, end in pairwise(moments)
     ]
     return [*course, Traffic(quiet, course[-1].events_per_s)]
