@@ -1,7 +1,8 @@
 """`python -m incidents.prober`: steady synthetic traffic through the gateway, so that a quiet system shows itself.
 
-Owns its few requests a second and its own health and metrics. Refuses to fail when the gateway is down: it keeps
-trying, and counts. Its users are the last hundred of the seeded ones, its agent is `signalbox-prober`.
+Owns its few requests a second, a look at a certificate now and then, and its own health and metrics. Refuses to fail
+when the gateway is down: it keeps trying, and counts. Its users are the last hundred of the seeded ones, its agent is
+`signalbox-prober`.
 """
 
 from __future__ import annotations
@@ -14,15 +15,21 @@ import os
 import random
 import signal
 import sys
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from itertools import count
 
+from incidents.certificate import observe_expiry
 from incidents.identity import REFRESH_S, fetch_token
 from incidents.wire import NoAnswer, TrafficClient
 
 USER_AGENT = "signalbox-prober"
 GATEWAY_VARIABLE = "SIGNALBOX_GATEWAY_URL"
 ISSUER_VARIABLE = "SIGNALBOX_ISSUER_URL"
+TLS_VARIABLE = "SIGNALBOX_TLS_ENDPOINT"
+CERTIFICATE_INTERVAL_S = 5.0
+EXPIRES_SOON_S = 14 * 86_400.0
 TIMEOUT_S = 5.0
 OUTCOMES = ("good", "refused", "bad")
 FIRST_USER, LAST_USER = 49_901, 50_000
@@ -59,8 +66,10 @@ SCHEDULE: tuple[tuple[Callable[[random.Random], Request], float, float], ...] = 
 class Prober:
     """Sends the schedule until `stop` is set, and counts outcomes: good < 400, refused 4xx, bad 5xx or no answer."""
 
-    def __init__(self, gateway: str, seed: int = 0, issuer: str = "") -> None:
+    def __init__(self, gateway: str, seed: int = 0, issuer: str = "", tls_endpoint: str = "") -> None:
         self.counts = dict.fromkeys(OUTCOMES, 0)
+        self.expiry: float | None = None
+        self._tls_endpoint = tls_endpoint
         self._client = TrafficClient(gateway, user_agent=USER_AGENT, max_connections=8, timeout_s=TIMEOUT_S)
         self._draw = random.Random(seed)
         self._issuer = issuer
@@ -69,6 +78,8 @@ class Prober:
         """Probe until `stop`."""
         probes = [asyncio.create_task(self._repeat(*entry)) for entry in SCHEDULE]
         probes.append(asyncio.create_task(self._stay_signed_in()))
+        if self._tls_endpoint:
+            probes.append(asyncio.create_task(self._watch_certificate()))
         try:
             await stop.wait()
         finally:
@@ -94,6 +105,17 @@ class Prober:
                 await asyncio.sleep(max(delay, 0.0))
                 self.counts[await self._send(build(self._draw))] += 1
 
+    async def _watch_certificate(self) -> None:
+        """Look when the endpoint's certificate ends, and say so once when that is soon."""
+        said: float | None = None
+        while True:
+            self.expiry = await observe_expiry(self._tls_endpoint)
+            left_s = None if self.expiry is None else self.expiry - time.time()
+            if left_s is not None and left_s < EXPIRES_SOON_S and self.expiry != said:
+                said = self.expiry
+                _say(f"the certificate of {self._tls_endpoint} ends in {left_s / 3600:.1f} h")
+            await asyncio.sleep(CERTIFICATE_INTERVAL_S)
+
     async def _send(self, request: Request) -> str:
         try:
             status = (await self._client.send(*request)).status
@@ -105,6 +127,18 @@ class Prober:
         """The counts as Prometheus' text format."""
         lines = ["# HELP probe_requests_total Synthetic requests, by outcome.", "# TYPE probe_requests_total counter"]
         lines += [f'probe_requests_total{{outcome="{outcome}"}} {number}' for outcome, number in self.counts.items()]
+        if self._tls_endpoint:
+            lines += [
+                "# HELP probe_ssl_success Whether the TLS endpoint could be looked at.",
+                "# TYPE probe_ssl_success gauge",
+                f'probe_ssl_success{{endpoint="{self._tls_endpoint}"}} {int(self.expiry is not None)}',
+            ]
+        if self.expiry is not None:
+            lines += [
+                "# HELP probe_ssl_earliest_cert_expiry When its certificate ends, seconds since the epoch.",
+                "# TYPE probe_ssl_earliest_cert_expiry gauge",
+                f'probe_ssl_earliest_cert_expiry{{endpoint="{self._tls_endpoint}"}} {self.expiry:.0f}',
+            ]
         return "\n".join(lines) + "\n"
 
 
@@ -132,12 +166,17 @@ def _respond(prober: Prober, method: str, target: str) -> tuple[str, str, bytes]
     return "404 Not Found", "text/plain", b"/livez, /readyz or /metrics\n"
 
 
-async def serve(gateway: str, issuer: str, host: str, port: int) -> None:
+def _say(what: str) -> None:
+    sys.stdout.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {what}\n")
+    sys.stdout.flush()
+
+
+async def serve(gateway: str, issuer: str, host: str, port: int, tls_endpoint: str = "") -> None:
     """Probe and answer until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    prober = Prober(gateway, issuer=issuer)
+    prober = Prober(gateway, issuer=issuer, tls_endpoint=tls_endpoint)
     server = await asyncio.start_server(lambda reader, writer: answer(prober, reader, writer), host, port)
     async with server:
         await prober.run(stop)
@@ -148,11 +187,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m incidents.prober", description="Steady synthetic traffic.")
     parser.add_argument("--gateway", metavar="URL", default=os.environ.get(GATEWAY_VARIABLE, "http://127.0.0.1:8080"))
     parser.add_argument("--issuer", metavar="URL", default=os.environ.get(ISSUER_VARIABLE, ""))
+    parser.add_argument("--tls", metavar="HOST:PORT", default=os.environ.get(TLS_VARIABLE, ""))
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8180)
     arguments = parser.parse_args()
     try:
-        asyncio.run(serve(arguments.gateway, arguments.issuer, arguments.host, arguments.port))
+        asyncio.run(serve(arguments.gateway, arguments.issuer, arguments.host, arguments.port, arguments.tls))
     except (OSError, ValueError) as error:
         sys.stderr.write(f"prober: {error}. Choose another --port or --gateway.\n")
         return 1

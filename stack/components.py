@@ -415,6 +415,7 @@ PROBER = Component(
     env={
         "SIGNALBOX_GATEWAY_URL": "http://127.0.0.1:{ports[gateway]}",
         "SIGNALBOX_ISSUER_URL": "http://127.0.0.1:{ports[issuer]}",
+        "SIGNALBOX_TLS_ENDPOINT": "{host}:{ports[faults-tls]}",
     },
     probe=http("prober", "/readyz"),
     metrics="prober",
@@ -437,7 +438,7 @@ TOXIPROXY = Component(
 
 FAULTS = Component(
     name="faults",
-    ports={"faults": 8290},
+    ports={"faults": 8290, "faults-tls": 8291},
     command=(PYTHON, "-m", "stack.sabotage", "--port", "{ports[faults]}", "--data", "{data}"),
     env={
         "SIGNALBOX_ENVIRONMENT": SERVICE_ENV["SIGNALBOX_ENVIRONMENT"],

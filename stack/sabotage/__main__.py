@@ -13,19 +13,20 @@ from pathlib import Path
 
 import uvicorn
 
-from stack.components import API, components
+from stack.components import API, FAULTS, components
 from stack.layout import LOOPBACK, Layout
 from stack.native.credentials import Credentials
 from stack.native.launch import read_wish
 from stack.sabotage.app import build_app
 from stack.sabotage.cache import FlushCache
+from stack.sabotage.certificate import ShortCertificate, TlsEndpoint
 from stack.sabotage.database import DropIndex, HoldLock, PauseReplay, Server
 from stack.sabotage.fault import Fault
 from stack.sabotage.network import PaymentsNetwork
 from stack.sabotage.processes import Deploy, KillProcess, StopProcess
 
 
-def build_faults(layout: Layout) -> list[Fault]:
+def build_faults(layout: Layout, endpoint: TlsEndpoint) -> list[Fault]:
     """Every fault of this stack."""
     credentials = Credentials(layout.secrets)
     parts = components(read_wish(layout).replicas)
@@ -48,6 +49,7 @@ def build_faults(layout: Layout) -> list[Fault]:
         StopProcess(layout),
         KillProcess(layout),
         Deploy(layout),
+        ShortCertificate(endpoint),
     ]
 
 
@@ -58,8 +60,10 @@ def main() -> int:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     environment = os.environ.get("SIGNALBOX_ENVIRONMENT", "production")
-    faults, path = build_faults(Layout.from_environment()), arguments.data / "active.json"
-    app = build_app(faults, path, environment=environment)
+    layout = Layout.from_environment()
+    endpoint = TlsEndpoint(layout.port(FAULTS.ports["faults-tls"]), arguments.data)
+    faults, path = build_faults(layout, endpoint), arguments.data / "active.json"
+    app = build_app(faults, path, environment=environment, endpoint=endpoint)
     uvicorn.run(
         app,
         host=LOOPBACK,

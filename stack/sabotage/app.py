@@ -20,19 +20,22 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from stack.sabotage.certificate import TlsEndpoint
 from stack.sabotage.fault import Fault, Parameters, Refused
 from stack.sabotage.ledger import Ledger, Unknown
 
 BASE = "/internal/faults"
 
 
-def build_app(faults: Iterable[Fault], path: Path, *, environment: str) -> Starlette:
+def build_app(
+    faults: Iterable[Fault], path: Path, *, environment: str, endpoint: TlsEndpoint | None = None
+) -> Starlette:
     """The application; what is on is kept at `path`. Outside development every change is refused."""
 
     def tell(name: str, parameters: Parameters | None) -> None:
         _write_line(name, parameters, environment)
 
-    site = _Site(Ledger(faults, path, tell), allowed=environment == "development")
+    site = _Site(Ledger(faults, path, tell), allowed=environment == "development", endpoint=endpoint)
     routes = [
         Route("/readyz", site.ready),
         Route("/metrics", site.metrics),
@@ -47,14 +50,17 @@ def build_app(faults: Iterable[Fault], path: Path, *, environment: str) -> Starl
 class _Site:
     """The routes over one ledger."""
 
-    def __init__(self, ledger: Ledger, *, allowed: bool) -> None:
-        self._ledger, self._allowed = ledger, allowed
+    def __init__(self, ledger: Ledger, *, allowed: bool, endpoint: TlsEndpoint | None) -> None:
+        self._ledger, self._allowed, self._endpoint = ledger, allowed, endpoint
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        await self._ledger.restore()
-        yield
-        await self._ledger.switch_all_off()
+        async with contextlib.AsyncExitStack() as parts:
+            if self._endpoint is not None:
+                await parts.enter_async_context(self._endpoint.serving())
+            await self._ledger.restore()
+            yield
+            await self._ledger.switch_all_off()
 
     async def list_faults(self, request: Request) -> Response:
         async def nothing() -> None:

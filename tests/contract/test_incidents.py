@@ -45,3 +45,11 @@ def test_no_two_incidents_have_the_same_cause_and_alert() -> None:
         key = (cause.component, cause.kind, source.scenario.alert.name)
         assert key not in seen, f"{name} and {seen[key]}"
         seen[key] = name
+
+
+def test_every_ticket_that_names_a_cause_has_an_incident() -> None:
+    causes = yaml.safe_load((RULES / "rules" / "causes.yaml").read_text())["groups"]
+    named = {rule["alert"] for group in causes for rule in group["rules"]}
+    waited_for = {source.scenario.alert.name for source in SCENARIOS.values()}
+    shown = " ".join(source.text for source in SCENARIOS.values())
+    assert {name for name in named - waited_for if f'"{name}"' not in shown} == set()

@@ -27,7 +27,7 @@ BACKENDS = {
     *("prometheus_rule_evaluation_failures_total", "prometheus_rule_group_interval_seconds"),
     *("prometheus_rule_group_last_duration_seconds", "prometheus_tsdb_head_series"),
     "prometheus_tsdb_head_samples_appended_total",
-    "signalbox_pager_heartbeat_age_seconds",
+    *("probe_ssl_earliest_cert_expiry", "signalbox_pager_heartbeat_age_seconds"),
 }
 # A metric is a word with an underscore or colon (or `up`, `ALERTS`) before a selector, a range or the expression's end.
 WORD = re.compile(r"(?<![\w:$])([a-zA-Z_:][\w:]*)(?![\w:(])")

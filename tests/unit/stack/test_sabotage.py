@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import time
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from incidents.certificate import observe_expiry
 from stack.sabotage.app import build_app
+from stack.sabotage.certificate import CertificateParameters, ShortCertificate, TlsEndpoint
 from stack.sabotage.fault import Parameters, Refused
 from stack.sabotage.ledger import Ledger
 
@@ -149,3 +153,31 @@ async def test_outside_development_nothing_can_be_broken(tmp_path: Path) -> None
     async with client:
         assert (await client.put("/internal/faults/wall", json={})).status_code == 403
     assert wall.holes == []
+
+
+async def test_the_prober_sees_a_certificate_end_soon_and_a_new_one_in_its_place(tmp_path: Path) -> None:
+    port = free_port()
+    endpoint = TlsEndpoint(port, tmp_path)
+    fault = ShortCertificate(endpoint)
+    async with endpoint.serving():
+        assert await days_left(port) == pytest.approx(90, abs=0.1)
+        await fault.apply(CertificateParameters(hours_left=12), {})
+        assert await days_left(port) == pytest.approx(0.5, abs=0.1)
+        await fault.apply(CertificateParameters(hours_left=-1), {})
+        assert await days_left(port) < 0, "an expired one is looked at all the same"
+        await fault.undo(CertificateParameters(), {})
+        assert await days_left(port) > 80
+    assert await observe_expiry(f"127.0.0.1:{port}") is None
+
+
+async def days_left(port: int) -> float:
+    expiry = await observe_expiry(f"127.0.0.1:{port}")
+    assert expiry is not None
+    return (expiry - time.time()) / 86_400
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
