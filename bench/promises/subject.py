@@ -100,13 +100,17 @@ class Subject:
         return found | {"pending": found["produced"] - found["exported"] - found["dropped"]}
 
     def settled(self, signal: str, within_s: float = 60.0) -> dict[str, int]:
-        """``counted`` once nothing is pending, or after ``within_s``."""
+        """``counted`` once nothing is pending and nothing new has come for a second, or after ``within_s``."""
         deadline = time.monotonic() + within_s
-        while True:
-            found = self.counted(signal)
-            if found["pending"] == 0 or time.monotonic() > deadline:
-                return found
+        last, since = self.counted(signal), time.monotonic()
+        while time.monotonic() < deadline:
             time.sleep(0.1)
+            found = self.counted(signal)
+            if found["pending"] or found != last:
+                last, since = found, time.monotonic()
+            elif time.monotonic() - since > 1.0:
+                break
+        return last
 
     def memory(self) -> int:
         """Bytes that are its own: resident, less what it shares."""
