@@ -105,6 +105,13 @@ class Detour(Parameters):
     url: str = Field(pattern=r"^http://127\.0\.0\.1:\d{1,5}$")
 
 
+class Quota(Parameters):
+    """Allow a client ``quota`` requests of a route in ``window_s`` seconds."""
+
+    quota: int = Field(default=120, ge=1, le=1_000_000)
+    window_s: int = Field(default=60, ge=1, le=3_600)
+
+
 class BlindRetries(Parameters):
     """Send a failed call again at once, ``attempts`` times in all."""
 
@@ -140,6 +147,7 @@ MEMORY_LEAK = Fault("memory-leak", MemoryLeak, "a handler keeps memory and never
 CONNECTION_LEAK = Fault("connection-leak", ConnectionLeak, "a handler never gives its database connection back")
 N_PLUS_ONE = Fault("n-plus-one", Parameters, "a list asks the database once more for each of its rows")
 PAYMENTS_DETOUR = Fault("payments-detour", Detour, "calls to payments take another way")
+TIGHT_LIMIT = Fault("tight-limit", Quota, "a client may ask a route only so often, whatever is configured")
 BLIND_RETRIES = Fault("blind-retries", BlindRetries, "failed calls to payments are sent again at once")
 CHARGE_ERRORS = Fault("charge-errors", Errors, "charges fail before anything is written")
 CHARGE_LATENCY = Fault("charge-latency", Latency, "charges take longer")
@@ -150,7 +158,7 @@ POISON_JOBS = Fault("poison-jobs", Parameters, "some jobs, always the same, fail
 
 API_FAULTS: tuple[Fault[Any], ...] = (
     *(RESPONSE_ERRORS, RESPONSE_LATENCY, RESPONSE_DEFECT, LOOP_BLOCK, MEMORY_LEAK, CONNECTION_LEAK),
-    *(N_PLUS_ONE, PAYMENTS_DETOUR, BLIND_RETRIES),
+    *(N_PLUS_ONE, PAYMENTS_DETOUR, BLIND_RETRIES, TIGHT_LIMIT),
 )
 PAYMENTS_FAULTS: tuple[Fault[Any], ...] = (CHARGE_ERRORS, CHARGE_LATENCY, CHARGE_CAPACITY)
 WORKER_FAULTS: tuple[Fault[Any], ...] = (JOB_ERRORS, JOB_LATENCY, POISON_JOBS)

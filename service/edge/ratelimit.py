@@ -24,6 +24,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from service import telemetry
+from service.faults import TIGHT_LIMIT, struck
 
 RETRY_AFTER_S = 1.0
 SLICE_S = 1.0
@@ -99,6 +100,8 @@ class RateLimits:
 
     def policy(self, route: str) -> Policy:
         """The limit of ``route``: its method and template."""
+        if tight := struck(TIGHT_LIMIT):
+            return Policy(tight.quota, tight.window_s)
         return self._by_route.get(route, self._default)
 
     async def count(self, route: str, client: str) -> Decision:
