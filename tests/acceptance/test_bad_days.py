@@ -63,8 +63,10 @@ def test_status_json_is_the_documented_document(stack: Stack) -> None:
 
 
 def test_memory_of_everything_is_bounded_after_load(stack: Stack) -> None:
-    """Each page counted once (proportional set size where the kernel tells it). A stack that has just come up needs 1.2 GiB;
-    this one has the load of the tests before behind it, and its backends keep some of what that took."""
+    """Each page counted once (proportional set size where the kernel tells it).
+
+    A stack that has just come up needs 1.2 GiB; this one has the load of the tests before behind it.
+    """
     pids = {part["pid"] for part in stack.status()["components"] if part["pid"]}
     total = 0
     for pid in pids:
