@@ -9,13 +9,13 @@ import asyncio
 import ssl
 from typing import cast
 
-from cryptography import x509
-
 TIMEOUT_S = 5.0
 
 
 async def observe_expiry(endpoint: str) -> float | None:
     """Seconds since the epoch at which the certificate of `host:port` ends; None when there was no handshake."""
+    from cryptography import x509  # 5 MiB that a prober without an endpoint does without
+
     host, _, port = endpoint.rpartition(":")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False

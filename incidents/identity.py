@@ -5,7 +5,9 @@ Owns that one request. Refuses to know what the token says.
 
 from __future__ import annotations
 
-import httpx
+import json
+
+from incidents.wire import NoAnswer, TrafficClient
 
 PATH = "/development/service-token"
 TIMEOUT_S = 5.0
@@ -18,8 +20,13 @@ async def fetch_token(issuer_url: str) -> str | None:
     if not issuer_url:
         return None
     try:
-        async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as client:
-            answer = await client.post(f"{issuer_url.rstrip('/')}{PATH}")
-            return str(answer.raise_for_status().json()["access_token"])
-    except (httpx.HTTPError, ValueError, KeyError):
+        client = TrafficClient(issuer_url, user_agent="signalbox", max_connections=1, timeout_s=TIMEOUT_S)
+    except ValueError:
         return None
+    try:
+        answer = await client.send("POST", PATH, b"")
+        return str(json.loads(answer.body)["access_token"]) if answer.status == 200 else None
+    except (NoAnswer, ValueError, KeyError, TypeError):
+        return None
+    finally:
+        await client.close()
