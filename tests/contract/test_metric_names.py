@@ -13,7 +13,7 @@ import yaml
 from service.telemetry import catalog
 
 OBSERVABILITY = Path(__file__).parent.parent.parent / "observability"
-RECORDED = re.compile(r"(?:slo|scaling):.*|up|ALERTS")  # by rules, and by Prometheus itself
+RECORDED = re.compile(r"(?:slo|scaling|telemetry):.*|up|ALERTS")  # by rules, and by Prometheus itself
 # What we ask of others: the backends, the gateway, the pager, the client library. The acceptance tests find each live.
 BACKENDS = {
     *("alertmanager_notifications_total", "alertmanager_notifications_failed_total"),
@@ -22,6 +22,9 @@ BACKENDS = {
     "loki_distributor_lines_received_total",
     *("otelcol_exporter_queue_size", "otelcol_exporter_queue_capacity", "otelcol_process_memory_rss"),
     "otelcol_processor_tail_sampling_global_count_traces_sampled",
+    "otelcol_processor_tail_sampling_sampling_trace_dropped_too_early",
+    *("otelcol_exporter_enqueue_failed_spans", "otelcol_exporter_send_failed_spans"),
+    *("otelcol_exporter_enqueue_failed_log_records", "otelcol_exporter_send_failed_log_records"),
     *("process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds", "process_max_fds"),
     *("prometheus_notifications_alertmanagers_discovered", "prometheus_notifications_errors_total"),
     *("prometheus_rule_evaluation_failures_total", "prometheus_rule_group_interval_seconds"),
