@@ -50,7 +50,17 @@ def lost(written: Any, read: Any, path: str = "") -> Iterator[str]:
 
 
 def test_there_is_a_dashboard_for_all_that_one_looks_at() -> None:
-    designed = {"service", "resources", "postgresql", "valkey", "queue", "gateway", "telemetry", "incident"}
+    designed = {
+        "service",
+        "resources",
+        "postgresql",
+        "valkey",
+        "queue",
+        "gateway",
+        "telemetry",
+        "autoscaling",
+        "incident",
+    }
     promised = {f"service-{promise.service.name}" for promise in PROMISES}
     assert set(DASHBOARDS) == designed | promised | {"budgets", "slo"}
 
