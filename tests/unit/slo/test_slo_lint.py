@@ -100,6 +100,13 @@ def test_a_tier_that_can_never_fire_and_what_else_is_odd(change: Callable[..., P
     assert run("--definitions", str(definitions), "--fail-on", "sometimes").exit_code == 2
 
 
+def test_what_the_compiler_refuses_is_no_warning(change: Callable[..., Path]) -> None:
+    definitions = change("fulfilment-freshness.yaml", "targetPercent: 99\n", "targetPercent: 50\n")
+    result = run("--definitions", str(definitions), "--json")
+    assert result.exit_code == 1
+    assert found(result)["severity-unreachable"]["severity"] == "error"
+
+
 def test_all_errors_of_all_files_at_once(definitions: Path) -> None:
     (definitions / "broken.yaml").write_text("a: *b\n")
     (definitions / "services.yaml").unlink()
