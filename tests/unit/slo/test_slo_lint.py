@@ -14,12 +14,15 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from slo.calendars import LAST_YEAR
 from slo.cli import app
 from slo.indicators import Query, ThresholdIndicator
 from slo.lint.catalogue import rules
+from slo.lint.definitions import lint_promises
 from slo.lint.exposition import NoExposition, parse_exposition, read_exposition
 from slo.lint.live import FROM_THE_SCRAPE, Target, lint_live
 from slo.parse.selector import parse_selector
+from slo.parse.tree import parse_tree
 from slo.publish import REPOSITORY
 from tests.unit.slo.example import LATENCY, promise
 
@@ -85,6 +88,15 @@ def test_a_prometheus_that_forgets_too_soon() -> None:
     assert {(finding["code"], finding["severity"]) for finding in findings} == {("SB104", "warning")}
     assert len(findings) == 3
     assert run("--retention", "a while").exit_code == 2
+
+
+def test_a_calendar_whose_last_years_have_come() -> None:
+    promises = parse_tree(REPOSITORY / "tests" / "golden" / "library" / "definitions")
+
+    def ending(year: int) -> int:
+        return sum(problem.code == "calendar-ends" for problem in lint_promises(promises, year=year))
+
+    assert (ending(LAST_YEAR - 2), ending(LAST_YEAR - 1), ending(LAST_YEAR + 5)) == (0, 3, 3)
 
 
 def test_a_tier_that_can_never_fire_and_what_else_is_odd(change: Callable[..., Path]) -> None:
