@@ -39,6 +39,22 @@ class Problem:
         return f"{self.at}: {field}{self.what}. {self.remedy}. [{self.code}]"
 
 
+MOST_PROBLEMS = 5_000  # nobody reads more, and a file that was made to have a million of them ends in time
+
+
+class TooManyProblems(Exception):
+    """No further problem is taken."""
+
+
+class Problems(list[Problem]):
+    """Problems while they are collected. Raises TooManyProblems beyond MOST_PROBLEMS."""
+
+    def append(self, problem: Problem) -> None:
+        if len(self) >= MOST_PROBLEMS:
+            raise TooManyProblems
+        super().append(problem)
+
+
 class DefinitionErrors(Exception):
     """Everything that is wrong with a tree of definitions, in the order of file, line and column."""
 

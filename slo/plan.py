@@ -14,7 +14,7 @@ from slo.cost import DEFAULT_SERIES, FREE, Cost, cost_of
 from slo.emit.prometheus import emit_rules
 from slo.lint.collisions import FoundRule, read_rules
 from slo.model import Promise, Severity
-from slo.quantities import say_count, say_share, say_time
+from slo.quantities import say_count, say_objective, say_share, say_time
 from slo.reaction import ERROR_RATIOS, SEVERITIES, react
 
 DOES = {"page": "pages", "ticket": "writes a ticket"}
@@ -84,7 +84,7 @@ def _change(name: str, old: Promise | None, new: Promise | None, series: int) ->
 
 
 def _whole(promise: Promise, what: str, does: dict[str, str]) -> Iterator[str]:
-    objective, period = say_share(float(promise.objective)), promise.windows.period.name
+    objective, period = say_objective(float(promise.objective)), promise.windows.period.name
     yield f"{what}: {objective} of {promise.unit} over {period}, owned by {promise.team}"
     for severity in SEVERITIES:
         told = [(ratio, found) for ratio in (1.0, 0.05, 0.01) if (found := react(promise, severity, ratio))]
@@ -95,7 +95,7 @@ def _whole(promise: Promise, what: str, does: dict[str, str]) -> Iterator[str]:
 
 def _plain_facts(old: Promise, new: Promise) -> Iterator[str]:
     facts: list[tuple[str, Any, Any]] = [
-        ("promises", say_share(float(old.objective)), say_share(float(new.objective))),
+        ("promises", say_objective(float(old.objective)), say_objective(float(new.objective))),
         ("may lose", _budget(old), _budget(new)),
         ("pages the team", old.team, new.team),
         ("counts", old.unit, new.unit),

@@ -41,6 +41,11 @@ def say_share(ratio: float) -> str:
     return f"{ratio * 100:.4g} %"
 
 
+def say_objective(ratio: float) -> str:
+    """0.99999 → `99.999 %`: what is promised is said in full, or five nines would be 100 %."""
+    return f"{ratio * 100:.10g} %"
+
+
 def say_count(number: float) -> str:
     """43200 → `43,200`; 2.5 → `2.5`."""
     return f"{number:,.0f}" if number >= 100 or number == int(number) else f"{number:.3g}"

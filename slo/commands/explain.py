@@ -18,7 +18,7 @@ from slo.commands.console import (
     read_value,
 )
 from slo.explanation import explain as explanation_of
-from slo.quantities import parse_rate, say_count, say_share, say_time
+from slo.quantities import parse_rate, say_count, say_objective, say_share, say_time
 
 Name = Annotated[str, typer.Argument(help="An SLO, for example checkout-availability.")]
 
@@ -35,7 +35,7 @@ def explain(
     if as_json:
         print_json(document)
         return
-    objective = say_share(document["objective"])
+    objective = say_objective(document["objective"])
     typer.echo(f"{document['title']}: {objective} over {document['period']}, team {document['team']}\n")
     print_table(_tiers(document["tiers"]))
     typer.echo()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -76,7 +77,7 @@ def lint(
         folder = parse_definitions(definitions)
         promises = folder.promises
         problems = [
-            *lint_promises(promises, kept),
+            *lint_promises(promises, kept, datetime.now(UTC).year),
             *lint_policies(folder.scaling),
             *lint_live(promises, targets),
             *lint_rules(read_rules(emit_rules(promises), COMPILED), others),

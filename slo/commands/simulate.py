@@ -23,7 +23,7 @@ from slo.commands.console import (
 from slo.commands.explain import Name
 from slo.durations import format_duration
 from slo.model import Promise
-from slo.quantities import Step, parse_course, parse_rate, parse_share, say_count, say_share, say_time
+from slo.quantities import Step, parse_course, parse_rate, parse_share, say_count, say_objective, say_share, say_time
 from slo.simulate.outcome import NO_DATA, Outcome
 from slo.simulate.outcome import simulate as run
 
@@ -97,7 +97,7 @@ def _print(promise: Promise, outcome: Outcome, course: str) -> None:
         lines.append((episode.fires_s, f"{alert} fires: {why}; {spent} of the budget spent so far"))
         if episode.resets_s is not None:
             lines.append((episode.resets_s, f"{alert} stops"))
-    typer.echo(f"{promise.title}: {say_share(float(promise.objective))} over {promise.windows.period.name}\n")
+    typer.echo(f"{promise.title}: {say_objective(float(promise.objective))} over {promise.windows.period.name}\n")
     for at_s, what in sorted(lines, key=lambda line: line[0]):
         typer.echo(f"{say_time(at_s):>11}  {what}")
     if not outcome.episodes:

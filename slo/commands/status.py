@@ -24,7 +24,7 @@ from slo.commands.console import (
 )
 from slo.model import Promise
 from slo.prometheus import NoPrometheus, Prometheus
-from slo.quantities import say_share, say_time
+from slo.quantities import say_objective, say_share, say_time
 from slo.standing import Standing, observe_standings
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -115,7 +115,7 @@ def _table(standings: list[Standing]) -> Table:
         promise = standing.promise
         table.add_row(
             promise.name,
-            f"{say_share(float(promise.objective))} / {promise.windows.period.name}",
+            f"{say_objective(float(promise.objective))} / {promise.windows.period.name}",
             Text(standing.verdict, style=STYLES[standing.verdict]),
             _known(standing.remaining_ratio, say_share),
             sparkline(standing.budget_course, low=0.0, high=1.0),

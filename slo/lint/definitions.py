@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 from slo import burn
+from slo.calendars import LAST_YEAR
 from slo.durations import format_duration
 from slo.emit.promtool.labels import selects
 from slo.emit.promtool.series import series_of
@@ -16,15 +17,19 @@ from slo.errors import Problem
 from slo.lint.queries import queries
 from slo.model import Matcher, Promise, Selector
 
+FEWEST_YEARS = 2  # for which the rules must still know the periods
 _HISTOGRAM = ("_bucket", "_count", "_sum")
 
 
-def lint_promises(promises: Iterable[Promise], retention: timedelta | None = None) -> list[Problem]:
-    """Warnings, sorted by place. `retention` is how long the Prometheus that runs the rules keeps samples."""
-    return sorted(warning for promise in promises for warning in _lint(promise, retention))
+def lint_promises(
+    promises: Iterable[Promise], retention: timedelta | None = None, year: int | None = None
+) -> list[Problem]:
+    """Warnings, sorted by place. `retention` is how long the Prometheus that runs the rules keeps samples, `year` the
+    present one: without it nothing is said that depends on the day."""
+    return sorted(warning for promise in promises for warning in _lint(promise, retention, year))
 
 
-def _lint(promise: Promise, retention: timedelta | None) -> Iterator[Problem]:
+def _lint(promise: Promise, retention: timedelta | None, year: int | None) -> Iterator[Problem]:
     for tier in promise.unreachable_tiers():
         what = (
             f"the {tier.severity} tier of {tier.long.name} and {tier.short.name} is left out: "
@@ -44,6 +49,10 @@ def _lint(promise: Promise, retention: timedelta | None) -> Iterator[Problem]:
             "its budget would forget"
         )
         yield _warning(promise, "spec.timeWindow", "retention-short", what, "Raise --storage.tsdb.retention.time")
+    if promise.windows.calendar and year is not None and LAST_YEAR - year < FEWEST_YEARS:
+        what = f"the rules know the periods of the calendar up to {LAST_YEAR}; after that there is no budget"
+        remedy = "Compile with a newer release, or raise LAST_YEAR in slo/calendars.py"
+        yield _warning(promise, "spec.timeWindow", "calendar-ends", what, remedy)
     yield from _lint_queries(promise)
     try:
         series_of(promise.indicator, [], timedelta(seconds=15))

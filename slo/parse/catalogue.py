@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from slo.errors import Location, Problem
+from slo.errors import Location, Problem, Problems
 from slo.parse.fields import Fields
-from slo.parse.nodes import Mapping, Node, Sequence
+from slo.parse.nodes import Mapping, Node, Scalar, Sequence
 from slo.periods import WindowTable
 
 
@@ -46,13 +46,15 @@ class Catalogue:
 
     kinds: tuple[Kind, ...]
     table_for: Callable[[timedelta], WindowTable]
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=Problems)
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     _documents: dict[str, dict[str, Document]] = field(default_factory=dict)
     _places: dict[tuple[str, str], Location] = field(default_factory=dict)
 
     def add(self, node: Node) -> None:
-        """Take one document of any kind, or a list of them."""
+        """Take one document of any kind, or a list of them. An empty one, as after a last `---`, is none."""
+        if isinstance(node, Scalar) and node.is_null:
+            return
         if isinstance(node, Sequence) and node.items:
             for item in node.items:
                 self.add(item)

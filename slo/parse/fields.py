@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TypeVar
 
 from slo.errors import Location, Problem
@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1123, as OpenSLO asks
 NAME_FORM = "a name of at most 63 lower-case letters, digits and dashes, no dash at its ends"
+_NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")  # not 0.9_9, not ٠.٩
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
 
 
@@ -133,7 +134,11 @@ class Fields:
         if not isinstance(node, Sequence):
             self.problem(key, "field-form", f"expected a list, found a {_kind(node)}", "Write a list (`- …`)")
             return []
-        found = (self._as_fields(item, f"{self.path(key)}[{index}]") for index, item in enumerate(node.items))
+        if len(node.items) > LONGEST_LIST:
+            self.problem(key, "field-form", f"has more than {LONGEST_LIST:,} entries", "Split it")
+        found = (
+            self._as_fields(item, f"{self.path(key)}[{index}]") for index, item in enumerate(node.items[:LONGEST_LIST])
+        )
         return [fields for fields in found if fields]
 
     def texts(self, key: str) -> list[str]:
@@ -202,10 +207,7 @@ class Fields:
 
 def parse_number(text: str) -> Decimal:
     """An exact decimal. Raises ValueError; refuses numbers so long that they can only be meant to harm."""
-    try:
-        number = Decimal(text) if len(text) <= LONGEST_NUMBER else Decimal("NaN")
-    except InvalidOperation:
-        number = Decimal("NaN")
+    number = Decimal(text if len(text) <= LONGEST_NUMBER and _NUMBER.fullmatch(text) else "NaN")
     if not number.is_finite() or abs(number.adjusted()) > LONGEST_NUMBER:
         raise ValueError(f"{text[:LONGEST_NUMBER]!r} is not a number; write a plain decimal number such as 0.999")
     return number

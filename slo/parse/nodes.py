@@ -63,8 +63,10 @@ class _Refused(Exception):
 def parse_nodes(data: bytes, file: str) -> tuple[list[Node], list[Problem]]:
     """All documents of a file. A file that is refused has one problem and the documents before it."""
     documents: list[Node] = []
+    text = ""
     try:
-        documents.extend(_documents(_decode(data, file), file))
+        text = _decode(data, file)
+        documents.extend(_documents(text, file))
     except _Refused as refused:
         return documents, [refused.problem]
     except yaml.MarkedYAMLError as error:
@@ -72,13 +74,21 @@ def parse_nodes(data: bytes, file: str) -> tuple[list[Node], list[Problem]]:
         what = " ".join(f"not YAML: {error.problem or error.context}".split())
         return documents, [Problem(at, "", "yaml-syntax", what, "Correct the syntax at this place")]
     except yaml.YAMLError as error:
-        what = "not YAML: " + " ".join(str(error).split())[:200]
-        return documents, [Problem(Location(file), "", "yaml-syntax", what, "Save the file as plain UTF-8 text")]
+        position = getattr(error, "position", None)
+        at = _place(text.encode(), position, file) if isinstance(position, int) else Location(file)
+        what = "not YAML: " + (getattr(error, "reason", "") or " ".join(str(error).split())[:200])
+        return documents, [Problem(at, "", "yaml-syntax", what, "Save the file as plain UTF-8 text")]
     return documents, []
 
 
 def _location(mark: Any, file: str) -> Location:
     return Location(file, mark.line + 1, mark.column + 1) if mark else Location(file)
+
+
+def _place(data: bytes, offset: int, file: str) -> Location:
+    """Where a byte stands."""
+    line = data[:offset].rpartition(b"\n")[2]
+    return Location(file, data.count(b"\n", 0, offset) + 1, len(line.decode("utf-8", "replace")) + 1)
 
 
 def _decode(data: bytes, file: str) -> str:
@@ -88,8 +98,7 @@ def _decode(data: bytes, file: str) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        before = data[: error.start]
-        at = Location(file, before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1)
+        at = _place(data, error.start, file)
         what = f"byte 0x{data[error.start]:02x} is not UTF-8"
         raise _Refused(at, "yaml-encoding", what, "Save the file as UTF-8") from None
 

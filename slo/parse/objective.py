@@ -22,6 +22,7 @@ OPERATORS = ("lte", "lt", "gte", "gt")
 SHORTEST_SLICE = timedelta(minutes=1)  # four scrapes at 15 s, the least that a rate is worth something with
 LONGEST_SLICE = timedelta(days=1)
 HEAVIEST = 1_000_000
+SMALLEST_BUDGET = Decimal("1e-8")  # a hundred steps of the recorded ratios (slo/emit/events.py)
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,12 @@ def _read_target(fields: Fields) -> Decimal | None:
         what = f"{given} cannot be promised"
         fields.problem(key, "field-form", what, f"Choose a number above 0 and below {whole}")
         return None
-    return burn.plain(given / whole)
+    target = burn.plain(given / whole)
+    if 1 - target < SMALLEST_BUDGET:
+        what = f"leaves a budget of {burn.plain(1 - target)}, which error ratios (steps of 1e-10) cannot show"
+        fields.problem(key, "not-executable", what, f"Choose at most {(1 - SMALLEST_BUDGET) * whole}")
+        return None
+    return target
 
 
 def _read_weight(fields: Fields, composite: bool) -> Decimal:

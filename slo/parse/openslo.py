@@ -152,7 +152,7 @@ def _refuse_without_tiers(objective: Fields, promise: Promise) -> None:
             key = "target" if objective.has("target") else "targetPercent"
             what = f"with a budget of {promise.budget} no {severity} can ever fire: its threshold lies beyond 100 %"
             objective.problem(
-                key, "tier-unreachable", what, "Raise the target, or lower the burn factors in slo/windows/"
+                key, "severity-unreachable", what, "Raise the target, or lower the burn factors in slo/windows/"
             )
 
 

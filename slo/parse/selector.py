@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 
 from slo.model import Matcher, Selector
+from slo.patterns import check_pattern
 
-_SUM = re.compile(r"sum\s*\(\s*(?P<inner>.*?)\s*\)", re.DOTALL)
+_SUM = re.compile(r"sum\s*\((?P<inner>.*)\)", re.DOTALL)
 _METRIC = re.compile(r"\s*([a-zA-Z_:][a-zA-Z0-9_:]*)\s*")
 _MATCHER = re.compile(
     r"""\s*(?P<label>[a-zA-Z_][a-zA-Z0-9_]*)\s*(?P<operator>=~|!~|!=|=)\s*"""
@@ -25,7 +26,7 @@ def parse_selector(text: str) -> Selector:
     """PromQL vector selector → Selector. Raises ValueError with what is wrong and the remedy after a semicolon."""
     text = text.strip()
     whole = _SUM.fullmatch(text)
-    inner = whole["inner"] if whole else text
+    inner = whole["inner"].strip() if whole else text
     if _CALL.match(inner):
         raise ValueError("is an expression; name the bare counter, the compiler adds rate, window and sum")
     metric = _METRIC.match(inner)
@@ -56,10 +57,7 @@ def _matcher(found: re.Match[str]) -> Matcher:
     else:
         value = _ESCAPE.sub(_unescape, found["double"] if found["double"] is not None else found["single"])
     if found["operator"] in ("=~", "!~"):
-        try:
-            re.compile(value)
-        except (re.error, OverflowError, RecursionError) as error:
-            raise ValueError(f"{value[:60]!r} is not a regular expression ({error}); correct it") from None
+        check_pattern(value)
     return Matcher(found["label"], found["operator"], value)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from slo.alerting import Target
 from slo.budget import BudgetPolicy
-from slo.errors import DefinitionErrors, Location, Problem
+from slo.errors import MOST_PROBLEMS, DefinitionErrors, Location, Problem, TooManyProblems
 from slo.model import Promise, WindowTable
 from slo.parse.catalogue import Catalogue
 from slo.parse.kinds import KINDS
@@ -58,10 +58,14 @@ def promises_of(catalogue: Catalogue) -> tuple[Promise, ...]:
 
 def parse_catalogue(definitions: Path, table_for: Callable[[timedelta], WindowTable] = table_for) -> Catalogue:
     """Every document of `*.yaml` and `*.yml`, by kind and name, with at least one SLO. Raises DefinitionErrors."""
-    collecting = gc.isenabled()
+    catalogue, collecting = Catalogue(KINDS, table_for), gc.isenabled()
     gc.disable()  # documents hold no rings, and the collector would walk all of them again and again
     try:
-        return _read_all(definitions, Catalogue(KINDS, table_for))
+        return _read_all(definitions, catalogue)
+    except TooManyProblems:
+        what = f"more than {MOST_PROBLEMS:,} errors; the rest was not looked for"
+        problem = Problem(Location(str(definitions)), "", "too-many-problems", what, "Correct these first")
+        raise DefinitionErrors([*catalogue.problems, problem]) from None
     finally:
         if collecting:
             gc.enable()

@@ -6,6 +6,7 @@ design this follows), which source a kind of promise counts with, and which tier
 
 from __future__ import annotations
 
+import operator
 from datetime import timedelta
 from typing import Protocol
 
@@ -60,11 +61,11 @@ def build_meter(promise: Promise, scrape: timedelta, rate: Course, error_ratio: 
 
 
 def holds(meter: Meter, tier: Tier) -> bool:
-    """Whether both windows of a tier exceed its threshold, with enough bad events in the long one."""
-    threshold = float(meter.promise.threshold(tier))
+    """Whether both windows of a tier exceed its threshold (or reach it), with enough bad events in the long one."""
+    threshold, beyond = float(meter.promise.threshold(tier)), operator.ge if tier.or_equal else operator.gt
     short, long = meter.ratio(tier.short), meter.ratio(tier.long)
     enough = meter.touched(tier.long) > meter.promise.min_bad_events - 0.5
-    return short is not None and long is not None and short > threshold and long > threshold and enough
+    return short is not None and long is not None and beyond(short, threshold) and beyond(long, threshold) and enough
 
 
 class CountingMeter:

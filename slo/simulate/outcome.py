@@ -75,7 +75,6 @@ def simulate(
     meter = build_meter(promise, scrape, rate, share)
     budget = float(promise.budget) * meter.per_period()
     watch = _Watch(start_ms)
-    still_since: int | None = None
     latest_ms = end_ms + (table.windows[-1].length if quiet is None else quiet) // MILLISECOND
     now_ms, counted = 0, Counts(0.0, 0.0, 0.0)
     while True:
@@ -83,14 +82,9 @@ def simulate(
         if now_ms >= start_ms:
             if now_ms % (2000 * interval_ms) == 0:
                 progress((now_ms - start_ms) / max(latest_ms - start_ms, 1))
-            still_since = (now_ms if still_since is None else still_since) if meter.still(now_ms) else None
-            still = still_since is not None and now_ms - still_since >= table.liveness_for // MILLISECOND
-            firing = _firing(promise, meter)
-            if still and promise.liveness == "zero":
-                firing[NO_DATA] = None
             so_far = meter.since(start_ms, now_ms)
             counted = so_far if now_ms <= end_ms else counted
-            watch.note(now_ms, firing, so_far.bad / budget if budget else 0.0)
+            watch.note(now_ms, _pending(promise, meter, now_ms), so_far.bad / budget if budget else 0.0)
         if now_ms >= latest_ms or (now_ms >= end_ms and not watch.open):
             break
         now_ms += interval_ms
@@ -106,15 +100,18 @@ def simulate(
 
 
 class _Watch:
-    """Alerts that fire, from when to when."""
+    """Alerts that fire, from when to when: once their condition has held for as long as they wait."""
 
     def __init__(self, start_ms: int) -> None:
         self._start_ms = start_ms
+        self._since: dict[str, int] = {}
         self.open: dict[str, Episode] = {}
         self._closed: list[Episode] = []
 
-    def note(self, now_ms: int, firing: dict[str, Tier | None], spent_ratio: float) -> None:
+    def note(self, now_ms: int, pending: dict[str, tuple[Tier | None, int]], spent_ratio: float) -> None:
         at_s = (now_ms - self._start_ms) / 1000
+        self._since = {alert: self._since.get(alert, now_ms) for alert in pending}
+        firing = {alert: tier for alert, (tier, wait_ms) in pending.items() if now_ms - self._since[alert] >= wait_ms}
         for alert, tier in firing.items():
             self.open.setdefault(alert, Episode(alert, tier, at_s, None, spent_ratio))
         for alert in [alert for alert in self.open if alert not in firing]:
@@ -126,13 +123,16 @@ class _Watch:
         return tuple(sorted(found, key=lambda episode: (episode.fires_s, episode.alert)))
 
 
-def _firing(promise: Promise, meter: Meter) -> dict[str, Tier | None]:
-    firing: dict[str, Tier | None] = {}
-    for severity in ("page", "ticket"):
+def _pending(promise: Promise, meter: Meter, now_ms: int) -> dict[str, tuple[Tier | None, int]]:
+    """The alerts whose condition holds, by which tier, and for how many milliseconds it must hold before they fire."""
+    pending: dict[str, tuple[Tier | None, int]] = {}
+    for severity in promise.severities:
         for tier in promise.tiers(severity):
             if holds(meter, tier):
-                firing.setdefault(severity, tier)
-    return firing
+                pending.setdefault(severity, (tier, tier.alert_after // MILLISECOND))
+    if promise.tells_missing_data and promise.liveness == "zero" and meter.still(now_ms):
+        pending[NO_DATA] = (None, promise.windows.liveness_for // MILLISECOND)
+    return pending
 
 
 def _course(steps: Sequence[Step], start_ms: int, end_ms: int | None, *, before: float) -> Course:

@@ -1,4 +1,4 @@
-"""The simulation against Prometheus' own engine: alerts fire and stop at the same evaluation, or the next."""
+"""The simulation of each kind against Prometheus' engine: alerts fire and stop at the same evaluation, or the next."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from slo.emit.promtool.series import Traffic
 from slo.model import Promise, Slices
 from slo.quantities import Step, parse_course, parse_rate, parse_share
 from slo.simulate.outcome import NO_DATA, Episode, Outcome, simulate
-from tests.rules.promtool import PROMISES, Case, Promtool
+from tests.rules.promtool import LIBRARY, PROMISES, Case, Promtool
 
 HOUR = timedelta(hours=1)
 CHECKOUT, LATENCY = (
@@ -23,6 +23,7 @@ CHECKOUT, LATENCY = (
 )
 
 
+LIBRARY_OF = {promise.name: promise for promise in LIBRARY}
 MINUTE = timedelta(minutes=1)
 # A minute with more than 5 % errors is lost as a whole.
 SLICED = replace(CHECKOUT, slices=Slices(MINUTE, Decimal("0.95")), windows=CHECKOUT.windows.for_slices(MINUTE))
@@ -54,6 +55,13 @@ PROFILES = [
     Profile(CHECKOUT, "1h:10%,0", "10/s", 3 * HOUR, 4 * HOUR, ("page", "ticket")),
     Profile(SLICED, "20m:10%,20m:4%,0", "10/s", HOUR, 2 * HOUR, ("page",)),
     Profile(SHARED, "30m:30%,0", "10m:10/s,1/s", HOUR, 2 * HOUR, ("page",)),
+    Profile(LIBRARY_OF["lamps-lit"], "2h:95%,0", "4/s", 2 * HOUR, 2 * HOUR, ("page",)),
+    Profile(LIBRARY_OF["scanner-reads"], "20m:50%,10m:0,20m:20%,0", "1/s", HOUR, 2 * HOUR, ("page", "ticket")),
+    Profile(LIBRARY_OF["warm-rooms"], "20m:75%,0", "1/s", HOUR / 2, HOUR, ("page",)),
+    Profile(LIBRARY_OF["short-queues"], "40m:100%,0", "1/s", HOUR, HOUR, ("ticket",)),
+    Profile(LIBRARY_OF["visit"], "40m:100%,0", "20m:5/s,2/s", HOUR, HOUR, ("page", "ticket")),
+    Profile(LIBRARY_OF["returns-booked"], "2h:80%,0", "1/s", 2 * HOUR, 3 * HOUR, ("page",)),
+    Profile(LIBRARY_OF["returns-recorded"], "1h:50%,0", "1/s", HOUR, 2 * HOUR, ("page", "ticket")),
     Profile(LATENCY, "1h:40%,20m:0,15%", "3/s", 2 * HOUR, 3 * HOUR, ("page",)),
 ]
 

@@ -9,6 +9,9 @@ import re
 
 from slo.emit import promql
 from slo.model import Matcher, RatioIndicator, Selector
+from slo.patterns import matches
+
+LONGEST_EXAMPLE = 100  # that a pattern is tried on
 
 
 def example_labels(selector: Selector) -> dict[str, str]:
@@ -30,7 +33,7 @@ def uncounted_labels(indicator: RatioIndicator, labels: dict[str, str]) -> dict[
     attempts = [labels]
     for matcher in indicator.counted.matchers:
         others = [matcher.value, *re.sub(r"\\(.)", r"\1", matcher.value).split("|"), "x"]
-        attempts += [{**labels, matcher.label: other} for other in others]
+        attempts += [{**labels, matcher.label: other} for other in others if len(other) <= LONGEST_EXAMPLE]
     for attempt in attempts:
         if selects(indicator.total, attempt) and not selects(indicator.counted, attempt):
             return attempt
@@ -45,10 +48,10 @@ def selects(selector: Selector, labels: dict[str, str]) -> bool:
 def _matches(matcher: Matcher, value: str) -> bool:
     edge = promql.bucket_edge(matcher)
     if edge is not None:
-        return re.fullmatch(promql.edge_pattern(edge), value) is not None
+        return matches(promql.edge_pattern(edge), value)
     if matcher.operator in ("=", "!="):
         return (value == matcher.value) == (matcher.operator == "=")
-    return (re.fullmatch(matcher.value, value) is not None) == (matcher.operator == "=~")
+    return matches(matcher.value, value) == (matcher.operator == "=~")
 
 
 def _candidates(matcher: Matcher) -> list[str]:
@@ -58,7 +61,10 @@ def _candidates(matcher: Matcher) -> list[str]:
         return [f"{edge.normalize():f}" if edge % 1 else f"{edge.normalize():f}.0"]
     if matcher.operator in ("!=", "!~"):
         return ["", "x"]
-    return [*(value for part in matcher.value.split("|") for value in _met_by(part)), matcher.value]
+    if matcher.operator == "=":
+        return [matcher.value]
+    found = [*(value for part in matcher.value.split("|") for value in _met_by(part)), matcher.value]
+    return [value for value in found if len(value) <= LONGEST_EXAMPLE]
 
 
 def _met_by(pattern: str) -> tuple[str, str]:

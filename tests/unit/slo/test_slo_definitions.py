@@ -185,7 +185,10 @@ REFUSALS = [
     (TARGET, "    - {target: 0.999, compositeWeight: §1}\n", "spec.objectives[0].compositeWeight", NOT_RUN),
     (TARGET, "    - {target: 0.999, op: §lte, value: 1}\n", "spec.objectives[0].op", NOT_RUN),
     (TARGET, "    - §target: 0.9\n    - {target: 0.99}\n", "spec.objectives[0].displayName", "field-missing"),
-    (TARGET, "    - target: §0.8\n", "spec.objectives[0].target", "tier-unreachable"),
+    (TARGET, "    - target: §0.8\n", "spec.objectives[0].target", "severity-unreachable"),
+    (TARGET, "    - target: §0.999999991\n", "spec.objectives[0].target", "not-executable"),
+    (TARGET, "    - target: §0.9_99\n", "spec.objectives[0].target", "field-form"),
+    (TARGET, "    - target: §٠.٩٩٩\n", "spec.objectives[0].target", "field-form"),
     (TARGET, f"{TARGET}---\n{SLO.replace('shop-answers', '§shop-answers')}", "metadata.name", "name-taken"),
     (SLO, "- §not a mapping\n", "", "field-form"),
 ]  # fmt: skip

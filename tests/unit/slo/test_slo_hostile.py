@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from slo.errors import DefinitionErrors, Problem
+from slo.compiler import compile_promises
+from slo.errors import MOST_PROBLEMS, DefinitionErrors, Problem
 from slo.parse.tree import parse_tree
 from tests.unit.slo.test_slo_definitions import SERVICE, SLO
 
@@ -65,6 +66,10 @@ def test_a_pipe_and_a_device_are_not_waited_for(tmp_path: Path) -> None:
         ("displayName: Shop answers", 'displayName: "\\0"', "field-form"),
         ("service: shop\n", "service: {{ .Values.service }}\n", "yaml-key"),
         ('requests_total{job="shop"}\'}', f'requests_total{{job=~"{"(a+)+" * 400}"}}\'}}', ""),
+        ('requests_total{job="shop"}\'}', f'requests_total{{job=~"(a+)+b|{"a" * 90}"}}\'}}', ""),
+        ('requests_total{job="shop"}\'}', f'requests_total{{job=~"{".?" * 1900}"}}\'}}', ""),
+        ('requests_total{job="shop"}\'}', f"sum({' ' * 3900}x'}}", "field-form"),
+        ('requests_total{job="shop"}\'}', 'requests_total{job=~"(?=a)b"}\'}', "field-form"),
         ("objectives:\n", "objectives:\n" + "    - {}\n" * 3000, "field-missing"),
     ],
 )
@@ -76,8 +81,35 @@ def test_values_that_mean_harm(tmp_path: Path, old: str, new: str, code: str) ->
         assert code in {problem.code for problem in refused(tmp_path)}
     else:
         started = time.process_time()
-        parse_tree(tmp_path)
+        compile_promises(parse_tree(tmp_path))
         assert time.process_time() - started < LIMIT_S
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"[{'{},' * 59_000}]",
+        SLO + "".join(f"  servicx{number}: 1\n" for number in range(58_000)),
+        "\n---\n".join(f"apiVersion: openslo/v{number}" for number in range(30_000)),
+    ],
+)
+def test_what_is_wrong_everywhere_is_not_told_for_ever(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    found = refused(tmp_path)
+    assert len(found) == MOST_PROBLEMS + 1
+    assert [problem.code for problem in found].count("too-many-problems") == 1
+
+
+def test_a_list_that_has_no_end_is_said_once(tmp_path: Path) -> None:
+    objectives = "".join(f"    - {{displayName: o{number}, target: 0.9{number % 9}}}\n" for number in range(20_000))
+    (tmp_path / "a.yaml").write_text(SLO.replace("    - target: 0.999\n", objectives))
+    (tmp_path / "b.yaml").write_text(SERVICE)
+    assert "has more than 1,000 entries" in [problem.what for problem in refused(tmp_path)]
+
+
+def test_empty_documents_are_none(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(f"---\n{SERVICE}---\n---\n~\n---\n{SLO}---\n")
+    assert len(parse_tree(tmp_path)) == 1
 
 
 def test_a_thousand_broken_files_are_all_reported(tmp_path: Path) -> None:

@@ -14,12 +14,15 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from slo.calendars import LAST_YEAR
 from slo.cli import app
 from slo.indicators import Query, ThresholdIndicator
 from slo.lint.catalogue import rules
+from slo.lint.definitions import lint_promises
 from slo.lint.exposition import NoExposition, parse_exposition, read_exposition
 from slo.lint.live import FROM_THE_SCRAPE, Target, lint_live
 from slo.parse.selector import parse_selector
+from slo.parse.tree import parse_tree
 from slo.publish import REPOSITORY
 from tests.unit.slo.example import LATENCY, promise
 
@@ -87,6 +90,15 @@ def test_a_prometheus_that_forgets_too_soon() -> None:
     assert run("--retention", "a while").exit_code == 2
 
 
+def test_a_calendar_whose_last_years_have_come() -> None:
+    promises = parse_tree(REPOSITORY / "tests" / "golden" / "library" / "definitions")
+
+    def ending(year: int) -> int:
+        return sum(problem.code == "calendar-ends" for problem in lint_promises(promises, year=year))
+
+    assert (ending(LAST_YEAR - 2), ending(LAST_YEAR - 1), ending(LAST_YEAR + 5)) == (0, 3, 3)
+
+
 def test_a_tier_that_can_never_fire_and_what_else_is_odd(change: Callable[..., Path]) -> None:
     change("fulfilment-freshness.yaml", "targetPercent: 99\n", "targetPercent: 90\n")
     definitions = change("fulfilment-freshness.yaml", 'orders_placed_total{job="api"}', "placed")
@@ -98,6 +110,13 @@ def test_a_tier_that_can_never_fire_and_what_else_is_odd(change: Callable[..., P
     assert "144 %" in found(result)["tier-unreachable"]["what"]
     assert run("--definitions", str(definitions), "--fail-on", "warning").exit_code == 1
     assert run("--definitions", str(definitions), "--fail-on", "sometimes").exit_code == 2
+
+
+def test_what_the_compiler_refuses_is_no_warning(change: Callable[..., Path]) -> None:
+    definitions = change("fulfilment-freshness.yaml", "targetPercent: 99\n", "targetPercent: 50\n")
+    result = run("--definitions", str(definitions), "--json")
+    assert result.exit_code == 1
+    assert found(result)["severity-unreachable"]["severity"] == "error"
 
 
 def test_all_errors_of_all_files_at_once(definitions: Path) -> None:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from slo.cli import app
 from slo.explanation import explain
 from slo.model import Slices
-from slo.quantities import Step, parse_course, parse_rate, parse_share, say_count, say_share, say_time
+from slo.quantities import Step, parse_course, parse_rate, parse_share, say_count, say_objective, say_share, say_time
 from slo.reaction import react, slowest_reset_s
 from tests.unit.slo.example import promise
 
@@ -34,6 +34,11 @@ def test_times_read_as_people_say_them(seconds: float, said: str) -> None:
 
 
 def test_shares_counts_rates_and_courses() -> None:
+    assert (say_objective(0.99999), say_objective(0.99), say_objective(0.99999999)) == (
+        "99.999 %",
+        "99 %",
+        "99.999999 %",
+    )
     assert (say_share(0.0005), say_count(43_200), say_count(2.5), say_count(3)) == ("0.05 %", "43,200", "2.5", "3")
     assert (parse_share("5%"), parse_share("0.05"), parse_rate("600/m"), parse_rate("10")) == (0.05, 0.05, 10.0, 10.0)
     assert parse_course("10m:0.05, 5m:0,100%", parse_share) == [

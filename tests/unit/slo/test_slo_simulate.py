@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from slo.alerting import AlertPolicy, Condition, table_of
 from slo.cli import app
+from slo.errors import NOWHERE
 from slo.quantities import Step
 from slo.reaction import react, slowest_reset_s
 from slo.simulate.outcome import NO_DATA, Outcome, simulate
-from tests.unit.slo.example import LATENCY, promise
+from tests.unit.slo.example import LATENCY, THIRTY_DAYS, promise
 
 HOUR = timedelta(hours=1)
 STEADY = [Step(None, 10.0)]
@@ -81,6 +85,30 @@ def test_an_outage_that_takes_the_traffic_along_is_seen_late() -> None:
     found = page.first("page")
     assert found is not None
     assert found.fires_s == pytest.approx(0.0144 * 3600 / (0.1 + 0.0144 * 0.9), abs=45)
+
+
+def test_a_policy_waits_as_it_says_and_takes_a_burn_rate_just_as_high() -> None:
+    condition = Condition("page", Decimal(50), True, HOUR, timedelta(minutes=5), NOWHERE)
+    table = table_of((condition,), THIRTY_DAYS)
+    patient = [AlertPolicy("patient", (condition,), False, False, ())]
+    steady = constant(0.05, 2 * HOUR, windows=table, policies=tuple(patient)).first("page")
+    assert steady is not None, "50 times 0.1 % is 5 %, which is reached and never exceeded"
+    strict = table_of((replace(condition, or_equal=False, alert_after=timedelta(0)),), THIRTY_DAYS)
+    assert constant(0.05, 2 * HOUR, windows=strict, policies=tuple(patient)).first("page") is None
+    soon = constant(0.5, HOUR, windows=strict, policies=tuple(patient)).first("page")
+    late = constant(0.5, HOUR, windows=table, policies=tuple(patient)).first("page")
+    assert soon is not None
+    assert late is not None
+    assert late.fires_s - soon.fires_s == pytest.approx(300, abs=15)
+
+
+def test_a_policy_that_does_not_ask_for_missing_data_is_not_told_of_it() -> None:
+    condition = Condition("page", Decimal(50), False, HOUR, timedelta(0), NOWHERE)
+    quiet = (AlertPolicy("quiet", (condition,), False, False, ()),)
+    stops = [Step(timedelta(minutes=5), 10.0), Step(None, 0.0)]
+    table = table_of((condition,), THIRTY_DAYS)
+    outcome = judge([Step(None, 0.0)], stops, HOUR, HOUR / 2, liveness="zero", policies=quiet, windows=table)
+    assert outcome.first(NO_DATA) is None
 
 
 def test_good_events_of_another_metric_are_counted_alike() -> None:

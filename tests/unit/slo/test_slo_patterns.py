@@ -1,0 +1,78 @@
+"""Regular expressions: Prometheus' language, and no pattern takes long."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slo.patterns import check_pattern, matches
+
+PIECES = st.sampled_from(
+    ["a", "b", ".", "[ab]", "[^a-b]", "a*", "b+", "a?", "b{2,3}", "(ab|b)", "(?:a|ab)*", "\\d", "", "|"]
+)
+
+
+@given(pieces=st.lists(PIECES, max_size=6), text=st.text("ab0", max_size=8))
+def test_it_decides_as_python_does_where_python_is_fast(pieces: list[str], text: str) -> None:
+    pattern = "".join(pieces)
+    assert matches(pattern, text) == (re.fullmatch(pattern, text) is not None)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "expected"),
+    [
+        ("5..", "503", True),
+        ("(?i)get|post", "GET", True),
+        ("(?i:g)et", "GET", False),
+        ("^a$", "a", True),
+        ("a^b", "ab", False),
+        (r"a\b.b", "a-b", True),
+        (r"a\bb", "ab", False),
+        (r"\Aa.*", "a\nb", True),  # Prometheus lets a dot be a new line
+        (r"/v1/products/\{id\}", "/v1/products/{id}", True),
+        ("é+", "éé", True),
+        (r"\d", "٣", False),
+    ],
+)
+def test_it_reads_as_prometheus_does(pattern: str, text: str, expected: bool) -> None:
+    assert matches(pattern, text) is expected
+
+
+@pytest.mark.parametrize(
+    "pattern", ["(a+)+b", "(a|a)*" * 500 + "b", "((((((((a*)*)*)*)*)*)*)*)*b", "a?" * 60 + "a" * 60 + "b"]
+)
+def test_no_pattern_takes_long(pattern: str) -> None:
+    started = time.process_time()
+    assert not matches(pattern, "a" * 100)
+    assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize(
+    ("pattern", "complaint"),
+    [
+        ("(?=5)..", "looks ahead"),
+        ("(?<!a)b", "looks ahead or behind"),
+        (r"(5)\1", "refers back"),
+        ("a++", "possessive"),
+        ("(?>a)", "atomic"),
+        ("a{1001}", "more than 1000"),
+        ("(a{1000}){1000}", "too large"),
+        ("(?x)a", "does not know"),
+        (r"a\Z", "does not know"),
+        ("[[:alpha:]]", "cannot|can be checked"),
+        ("(", "can be checked"),
+        (r"\pL", "can be checked"),
+    ],
+)  # fmt: skip
+def test_what_only_one_language_has_is_refused_with_a_remedy(pattern: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint) as caught:
+        check_pattern(pattern)
+    assert "; write" in str(caught.value)
+
+
+def test_a_backslash_before_a_letter_is_not_mistaken_for_an_escape() -> None:
+    assert matches(r"a\\Z", "a\\Z")
