@@ -1,68 +1,74 @@
 """The service's commands: ``python -m service api|worker|payments|issuer --port P``, ``migrate``, ``seed``, ``jobs``.
 
-Owns arguments, exit codes and the words on the terminal. Everything else is built by ``service.app``.
+Owns arguments, exit codes and the words on the terminal. A process is put together by its module in
+``service.processes``; what only one command needs is loaded by that command.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import get_args
 
-import asyncpg
-from fastapi import FastAPI
 from pydantic import ValidationError
-from sqlalchemy.exc import DBAPIError
 
 from service import jobs_command
-from service.app import build_api_app, build_issuer_app, build_payments_app, build_worker_app
-from service.data.seed import seed
 from service.secrets import SecretsUnavailable, build_secrets
-from service.server import serve
 from service.settings import ServiceName, Settings, SettingsRefused, fill_in, load_settings
 
-_BUILDERS: dict[ServiceName, Callable[[Settings], FastAPI]] = {
-    "api": build_api_app,
-    "worker": build_worker_app,
-    "payments": build_payments_app,
-    "issuer": build_issuer_app,
-}
+SERVED: tuple[ServiceName, ...] = get_args(ServiceName)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. 0: done, or left when told to. 1: failed. 2: wrong use or wrong settings."""
     options = _build_parser().parse_args(arguments)
     try:
-        settings = load_settings(options.command if options.command in _BUILDERS else "api")
-    except ValidationError as error:
-        for problem in error.errors():  # the values stay out of it, one may be a password
-            name = "_".join(str(part) for part in problem["loc"]).upper()
-            _complain(f"SIGNALBOX_{name}: {problem['msg']}")
-        return 2
+        settings = _read_settings(options.command if options.command in SERVED else "api")
+        if options.command not in SERVED:
+            return _run(settings, options)
+        # a process loads what it is made of; the others' parts would cost it memory for nothing
+        app = importlib.import_module(f"service.processes.{options.command}").build_app(settings)
     except SettingsRefused as refused:
         for reason in refused.reasons:
             _complain(reason)
         return 2
+    from service.server import serve
+
+    serve(
+        app,
+        app.state.health,
+        host=settings.host,
+        port=options.port,
+        drain_s=settings.drain_s,
+        trusted_proxies=settings.trusted_proxies,
+    )
+    return 0
+
+
+def _read_settings(service_name: ServiceName) -> Settings:
+    """The settings, secrets filled in. Raises ``SettingsRefused`` with every reason; none shows a value."""
     try:
-        if settings.secrets:
-            settings = asyncio.run(fill_in(settings, build_secrets(settings.secrets, os.environ)))
+        settings = load_settings(service_name)
+    except ValidationError as error:
+        named = (("_".join(str(part) for part in entry["loc"]).upper(), entry["msg"]) for entry in error.errors())
+        raise SettingsRefused([f"SIGNALBOX_{name}: {said}" for name, said in named]) from error
+    if not settings.secrets:
+        return settings
+    try:
+        return asyncio.run(fill_in(settings, build_secrets(settings.secrets, os.environ)))
     except (ValueError, SecretsUnavailable) as error:
-        _complain(f"SIGNALBOX_SECRETS: {error}")
-        return 2
-    if options.command in _BUILDERS:
-        app = _BUILDERS[options.command](settings)
-        serve(
-            app,
-            app.state.health,
-            host=settings.host,
-            port=options.port,
-            drain_s=settings.drain_s,
-            trusted_proxies=settings.trusted_proxies,
-        )
-        return 0
+        raise SettingsRefused([f"SIGNALBOX_SECRETS: {error}"]) from error
+
+
+def _run(settings: Settings, options: argparse.Namespace) -> int:
+    """A command that comes, speaks to the database and goes."""
+    import asyncpg
+    from sqlalchemy.exc import DBAPIError
+
     try:
         if options.command == "jobs":
             return asyncio.run(jobs_command.run(settings, options))
@@ -81,6 +87,8 @@ async def _migrate(settings: Settings, contract: bool) -> None:
 
 
 async def _seed(settings: Settings) -> None:
+    from service.data.seed import seed
+
     done = await seed(settings.database_url)
     _say("users and products are there" if done else "users and products were there already")
 
@@ -88,7 +96,7 @@ async def _seed(settings: Settings) -> None:
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m service", description="The signalbox reference service.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in get_args(ServiceName):
+    for name in SERVED:
         command = commands.add_parser(name, help=f"serve the {name} process")
         command.add_argument("--port", type=int, required=True, help="TCP port to listen on")
     migrate = commands.add_parser("migrate", help="bring the database's schema up to date, but for the last contracts")

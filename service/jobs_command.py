@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import Any
 
 from service.data import jobs
-from service.data.queue_connection import close, connect
 from service.settings import Settings
 
 LIMIT = 100
@@ -38,6 +37,8 @@ def add_parser(commands: Any) -> None:
 
 async def run(settings: Settings, options: argparse.Namespace) -> int:
     """Do one action. 0: done. 1: some of the jobs named are not there, or are not dead letters."""
+    from service.data.queue_connection import close, connect  # SQLAlchemy, which no server has to load for this
+
     connection = await connect(settings.database_url, "signalbox/jobs")
     try:
         if options.action == "list":

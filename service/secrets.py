@@ -15,13 +15,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from http import HTTPStatus
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, urlsplit
 
-import httpx
-
 from service import telemetry
+
+if TYPE_CHECKING:
+    import httpx
 
 TIMEOUT_S = 2.0
 
@@ -77,7 +79,7 @@ class VaultSecrets:
     async def read(self, name: str) -> str | None:
         headers = {"X-Vault-Token": self._token(), "X-Vault-Request": "true"}
         answer = await _ask("GET", self._url, headers)
-        if answer.status_code == httpx.codes.NOT_FOUND:
+        if answer.status_code == HTTPStatus.NOT_FOUND:
             return None
         value = _json(answer, "Vault").get("data", {}).get("data", {}).get(name)
         return None if value is None else str(value)
@@ -117,7 +119,7 @@ class SsmSecrets:
             raise SecretsUnavailable("there are no AWS credentials")
         SigV4Auth(credentials.get_frozen_credentials(), "ssm", self._region).add_auth(request)
         answer = await _ask("POST", f"{self._url}/", dict(request.headers), body)
-        if answer.status_code == httpx.codes.BAD_REQUEST and "ParameterNotFound" in answer.text:
+        if answer.status_code == HTTPStatus.BAD_REQUEST and "ParameterNotFound" in answer.text:
             return None
         return str(_json(answer, "the parameter store").get("Parameter", {}).get("Value"))
 
@@ -160,6 +162,8 @@ def build_secrets(place: str, environ: Mapping[str, str]) -> Secrets:
 
 
 async def _ask(method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> httpx.Response:
+    import httpx  # only who keeps secrets elsewhere needs it
+
     try:
         async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
             return await client.request(method, url, headers=dict(headers), content=body)

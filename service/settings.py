@@ -20,7 +20,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from service.edge.ratelimit import Policy
+from service.edge.quota import Policy
 from service.secrets import Secrets
 
 # Known to everybody who reads this, so only good where cursors protect nothing.

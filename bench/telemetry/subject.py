@@ -27,12 +27,12 @@ def main() -> None:
 
         flush = stock.instrument_libraries()
 
-    from service.app import build_api_app
+    from service.processes.api import build_app
     from service.server import serve
     from service.settings import load_settings
 
     settings = load_settings("api")
-    app = build_api_app(settings)
+    app = build_app(settings)
 
     @app.get("/empty")
     async def empty() -> dict[str, bool]:

@@ -14,7 +14,6 @@ request fails. It is asked again after ``RETRY_AFTER_S``, so that an outage cost
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from time import monotonic
@@ -24,13 +23,12 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from service import telemetry
+from service.edge.quota import MOST_CLIENTS, Decision, LocalBuckets, Policy
 from service.faults import TIGHT_LIMIT, struck
 
 RETRY_AFTER_S = 1.0
 SLICE_S = 1.0
 SLICES = 1_000  # of a quota; a smaller quota is counted one by one
-# Clients that one process remembers while it counts for itself; when there are more, the oldest are forgotten.
-MOST_CLIENTS = 10_000
 
 # Microseconds. ARGV: what one request costs, and how far ahead the bucket may be filled. Answers [1, how full the
 # bucket is now] or [0, how long to wait].
@@ -42,43 +40,6 @@ if empty - now > tonumber(ARGV[2]) then return {0, math.ceil(empty - now - ARGV[
 redis.call('SET', KEYS[1], string.format('%.0f', empty), 'PX', math.ceil((empty - now) / 1000))
 return {1, math.ceil(empty - now)}
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """At most ``quota`` requests in ``window_s`` seconds; they may come all at once."""
-
-    quota: int
-    window_s: int
-
-    @classmethod
-    def parse(cls, text: str) -> Policy:
-        """``600/60``: 600 requests in 60 seconds. Raises ValueError."""
-        match = re.fullmatch(r"([1-9]\d{0,8})/([1-9]\d{0,4})", text)
-        if match is None:
-            raise ValueError(f"{text!r} is no limit: write REQUESTS/SECONDS, for example 600/60")
-        return cls(int(match[1]), int(match[2]))
-
-    @property
-    def cost_us(self) -> float:
-        """How long it takes until one more request is allowed."""
-        return self.window_s * 1e6 / self.quota
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Whether a request may pass, how many more may at once, and after how many seconds that changes for the better."""
-
-    allowed: bool
-    remaining: int
-    reset_s: int
-
-    def headers(self, policy: Policy) -> list[tuple[bytes, bytes]]:
-        """``RateLimit`` and ``RateLimit-Policy`` (draft-ietf-httpapi-ratelimit-headers-10)."""
-        return [
-            (b"ratelimit-policy", b'"route";q=%d;w=%d' % (policy.quota, policy.window_s)),
-            (b"ratelimit", b'"route";r=%d;t=%d' % (self.remaining, self.reset_s)),
-        ]
 
 
 class RateLimits:
@@ -154,20 +115,3 @@ class _Slice:
 def _decide(policy: Policy, allowed: bool, us: float) -> Decision:
     remaining = int((policy.window_s * 1e6 - us) / policy.cost_us) if allowed else 0
     return Decision(allowed, remaining, math.ceil(us / 1e6))
-
-
-class LocalBuckets:
-    """The same count in this process' memory."""
-
-    def __init__(self) -> None:
-        self._empty_at_us: dict[str, float] = {}
-
-    def count(self, key: str, policy: Policy, now_us: float) -> tuple[bool, float]:
-        """As the script answers: allowed and how full, or refused and how long to wait, in microseconds."""
-        empty_us = max(self._empty_at_us.pop(key, 0.0), now_us) + policy.cost_us
-        fill_us, most_us = empty_us - now_us, policy.window_s * 1e6
-        allowed = fill_us <= most_us + 0.5  # half a microsecond for the rounding of a quota that divides unevenly
-        self._empty_at_us[key] = empty_us if allowed else empty_us - policy.cost_us
-        if len(self._empty_at_us) > MOST_CLIENTS:
-            del self._empty_at_us[next(iter(self._empty_at_us))]
-        return (True, fill_us) if allowed else (False, fill_us - most_us)

@@ -12,22 +12,18 @@ import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanKind
 from prometheus_client.exposition import choose_encoder
-from redis.asyncio import Redis
-from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
 from service.telemetry import runtime
-from service.telemetry.calls import instrument_http_client, instrument_redis
 from service.telemetry.catalog import UNOBSERVED_PATHS
 from service.telemetry.export import SpanExporter
 from service.telemetry.figures import Read, observe_figures
@@ -38,9 +34,13 @@ from service.telemetry.null import NullTelemetry
 from service.telemetry.pipeline import Pipeline
 from service.telemetry.routes import route_templates
 from service.telemetry.spans import Active, Span, TracerProvider, current_span
-from service.telemetry.sql import instrument_engine
 from service.telemetry.stalls import LoopWatch
 from service.telemetry.websocket import WebSocketTelemetry
+
+if TYPE_CHECKING:
+    import httpx
+    from redis.asyncio import Redis
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 _current: Telemetry | NullTelemetry | None = None
 _current_lock = threading.Lock()
@@ -85,7 +85,7 @@ class Telemetry:
         self._queues: list[tuple[str, Callable[[], Awaitable[runtime.QueueStats]]]] = []
         runtime.observe_process(self.instruments, service_name, service_version, revision)
 
-    # what is observed
+    # what is observed; a client's library is loaded by whoever has the client, so not here
 
     def instrument_app(self, app: Starlette, *, unobserved: Collection[str] = ()) -> None:
         """Trace, measure and log every request and WebSocket connection of ``app``, and serve ``/metrics``.
@@ -111,14 +111,20 @@ class Telemetry:
 
     def instrument_engine(self, engine: AsyncEngine, pool_name: str) -> None:
         """Record the statements and the pool of ``engine``."""
+        from service.telemetry.sql import instrument_engine
+
         instrument_engine(engine, pool_name, self.instruments, self.sink)
 
     def instrument_http_client(self, client: httpx.AsyncClient) -> None:
         """Record the requests of ``client``; the callee continues the trace."""
+        from service.telemetry.calls import instrument_http_client
+
         instrument_http_client(client, self.instruments, self.sink)
 
     def instrument_redis(self, client: Redis) -> None:
         """Record the commands of ``client``."""
+        from service.telemetry.commands import instrument_redis
+
         instrument_redis(client, self.instruments, self.sink)
 
     def observe_queue(self, name: str, stats: Callable[[], Awaitable[runtime.QueueStats]]) -> None:

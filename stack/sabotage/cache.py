@@ -1,19 +1,21 @@
 """A fault of the cache: it forgets, again and again.
 
-Owns one command to Valkey. Knows nothing of what is kept there.
+Owns one command to Valkey. Knows nothing of what is kept there. Its client is loaded when the fault is used first: most
+stacks never use it, and it would be memory in every one.
 """
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from stack.sabotage.fault import Parameters, Record, Refused
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 TIMEOUT_S = 2.0
 
@@ -39,6 +41,9 @@ class FlushCache:
         return {}
 
     async def apply(self, parameters: FlushParameters, record: Record) -> None:
+        from redis.asyncio import Redis
+        from redis.exceptions import RedisError
+
         client = Redis.from_url(self._url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
         try:
             await client.flushdb()
@@ -54,6 +59,8 @@ class FlushCache:
             await asyncio.wait({flusher})
 
     async def _flush(self, client: Redis, every_s: float) -> None:
+        from redis.exceptions import RedisError
+
         try:
             while True:
                 await asyncio.sleep(every_s)

@@ -7,12 +7,15 @@ nothing stands in the way of a request. Knows nothing of payments but its addres
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import httpx
 from pydantic import Field
 
 from stack.sabotage.fault import Parameters, Record, Refused
+
+if TYPE_CHECKING:
+    import httpx
 
 TIMEOUT_S = 5.0
 PROXY = "payments"
@@ -39,47 +42,48 @@ class PaymentsNetwork:
         self._toxiproxy, self._detour, self._payments, self._apis = toxiproxy, detour, payments, apis
 
     async def plan(self, parameters: WireParameters) -> Record:
-        try:
-            async with self._client() as client:
-                (await client.get(f"{self._toxiproxy}/version")).raise_for_status()
-        except httpx.HTTPError as error:
-            raise Refused(f"toxiproxy does not answer ({type(error).__name__}). See `signalbox status`") from None
+        await _ask("toxiproxy", "GET", f"{self._toxiproxy}/version")
         return {}
 
     async def apply(self, parameters: WireParameters, record: Record) -> None:
-        async with self._client() as client:
-            await client.delete(f"{self._toxiproxy}/proxies/{PROXY}")
-            wire = {"listen": self._detour, "upstream": self._payments, "enabled": not parameters.refuse}
-            proxy = {"name": PROXY, **wire}
-            await self._ask(client, "POST", f"{self._toxiproxy}/proxies", proxy)
-            if parameters.latency_ms:
-                attributes = {"latency": parameters.latency_ms, "jitter": parameters.jitter_ms}
-                toxic = {"type": "latency", "stream": "downstream", "toxicity": 1.0, "attributes": attributes}
-                await self._ask(client, "POST", f"{self._toxiproxy}/proxies/{PROXY}/toxics", toxic)
-            for url in self._apis.values():
-                body = {"url": f"http://{self._detour}"}
-                await self._ask(client, "PUT", f"{url}/internal/faults/{DETOUR}", body)
+        with suppress(NoAnswer):
+            await _call("DELETE", f"{self._toxiproxy}/proxies/{PROXY}")
+        wire = {"listen": self._detour, "upstream": self._payments, "enabled": not parameters.refuse}
+        await _ask("toxiproxy", "POST", f"{self._toxiproxy}/proxies", {"name": PROXY, **wire})
+        if parameters.latency_ms:
+            attributes = {"latency": parameters.latency_ms, "jitter": parameters.jitter_ms}
+            toxic = {"type": "latency", "stream": "downstream", "toxicity": 1.0, "attributes": attributes}
+            await _ask("toxiproxy", "POST", f"{self._toxiproxy}/proxies/{PROXY}/toxics", toxic)
+        for name, url in self._apis.items():
+            await _ask(name, "PUT", f"{url}/internal/faults/{DETOUR}", {"url": f"http://{self._detour}"})
 
     async def undo(self, parameters: WireParameters, record: Record) -> None:
         """The detour goes before the proxy. A replica that is gone has forgotten it."""
-        async with self._client() as client:
-            for url in self._apis.values():
-                try:
-                    await client.delete(f"{url}/internal/faults/{DETOUR}")
-                except httpx.TransportError:
-                    continue
-            try:
-                await client.delete(f"{self._toxiproxy}/proxies/{PROXY}")
-            except httpx.TransportError:
-                return
+        ways = [f"{url}/internal/faults/{DETOUR}" for url in self._apis.values()]
+        for way in (*ways, f"{self._toxiproxy}/proxies/{PROXY}"):
+            with suppress(NoAnswer):
+                await _call("DELETE", way)
 
-    def _client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False)
 
-    async def _ask(self, client: httpx.AsyncClient, method: str, url: str, body: Any) -> None:
-        try:
-            answer = await client.request(method, url, json=body)
-        except httpx.HTTPError as error:
-            raise Refused(f"{url} does not answer ({type(error).__name__}). See `signalbox status`") from None
-        if answer.is_error:
-            raise Refused(f"{url} answers {answer.status_code}: {answer.text[:200]}")
+class NoAnswer(Exception):
+    """Nothing came back; the text says why."""
+
+
+async def _ask(who: str, method: str, url: str, body: Any = None) -> None:
+    """Have something done. Raises Refused with the reason."""
+    try:
+        answer = await _call(method, url, body)
+    except NoAnswer as error:
+        raise Refused(f"{who} does not answer ({error}). See `signalbox status`") from None
+    if answer.is_error:
+        raise Refused(f"{url} answers {answer.status_code}: {answer.text[:200]}")
+
+
+async def _call(method: str, url: str, body: Any = None) -> httpx.Response:
+    import httpx  # when the fault is used first: in most stacks it would be memory for nothing
+
+    try:
+        async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as client:
+            return await client.request(method, url, json=body)
+    except httpx.HTTPError as error:
+        raise NoAnswer(type(error).__name__) from None

@@ -71,6 +71,41 @@ def test_http_knows_workflow_knows_model_and_not_the_other_way(noun: str) -> Non
                 assert not target.endswith(layer), f"{name_of(path)} imports {name}"
 
 
+def test_parts_do_not_know_who_puts_them_together() -> None:
+    """``service.processes`` sees the parts, the command alone sees ``service.processes``, by the command's name."""
+    roots = {name_of(path) for path in modules("service/processes")} | {"service.app", "service.__main__"}
+    for path in modules("service"):
+        for name in imports(path):
+            if name_of(path) not in roots:
+                assert not name.startswith(("service.app", "service.processes")), f"{name_of(path)} imports {name}"
+
+
+# What a process is not made of, it does not load: each of these is memory in every copy of it.
+NOT_LOADED = {
+    "issuer": {"sqlalchemy", "asyncpg", "pgqueuer", "redis", "httpx", "alembic"},
+    "payments": {"pgqueuer", "redis", "httpx", "jwt", "cryptography", "alembic"},
+    "worker": {"jwt", "alembic"},
+    "api": {"alembic"},
+}
+LOADED = """
+import importlib, json, sys
+for name in ("service.__main__", "service.server", f"service.processes.{sys.argv[1]}"):
+    importlib.import_module(name)
+print(json.dumps(sorted(name for name in sys.modules if "." not in name)))
+"""
+
+
+@pytest.mark.parametrize("process", NOT_LOADED)
+def test_a_process_loads_no_library_that_it_does_not_use(process: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, process], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    loaded = set(json.loads(done.stdout))
+    assert "uvicorn" in loaded
+    assert not loaded & NOT_LOADED[process]
+
+
 def test_modules_have_names_that_say_something() -> None:
     assert not [name_of(path) for path in modules() if set(name_of(path).split(".")) & REFUSED_NAMES]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.edge.ratelimit import MOST_CLIENTS, Decision, LocalBuckets, Policy
+from service.edge.quota import MOST_CLIENTS, Decision, LocalBuckets, Policy
 
 
 def allowed(buckets: LocalBuckets, policy: Policy, at_s: float, key: str = "a client") -> bool:

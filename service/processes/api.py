@@ -1,0 +1,77 @@
+"""The api: users, the catalogue and orders."""
+
+from __future__ import annotations
+
+import httpx
+from fastapi import APIRouter, FastAPI
+
+from service import faults as fault
+from service import health
+from service.app import assemble, build_telemetry
+from service.catalog import http as catalog_http
+from service.catalog.model import Product
+from service.catalog.repository import ABSENT_TTL_S, PRODUCT_TTL_S, SqlProductRepository
+from service.data.cache import Cache, build_cache_client
+from service.edge.gate import Gate
+from service.edge.pagination import Cursors
+from service.edge.quota import Policy
+from service.edge.ratelimit import RateLimits
+from service.edge.signin import TokenSignIn
+from service.orders import http as orders_http
+from service.orders.keys import SqlOrderKeys
+from service.orders.payments_client import HttpPayments, build_payments_client
+from service.orders.repository import SqlOrderRepository
+from service.processes.pools import build_databases
+from service.settings import Settings
+from service.users import http as users_http
+from service.users.repository import SqlUserRepository
+from service.versions import VERSIONS
+
+
+def build_app(settings: Settings) -> FastAPI:
+    """Users, the catalogue and orders. ``app.state.health`` is what the server drains by."""
+    tel = build_telemetry(settings)
+    databases = build_databases(settings, tel, with_replica=True)
+    valkey = build_cache_client(settings.valkey_url, pool_size=settings.pool_size)
+    tel.instrument_redis(valkey)
+    payments = build_payments_client(settings.payments_url, pool_size=settings.pool_size)
+    tel.instrument_http_client(payments)
+
+    state = health.Health()
+    state.register("postgres", databases.ping_primary)
+    faults = fault.Faults(fault.API_FAULTS, allowed=settings.faults_allowed, seed=settings.fault_seed)
+    limits = RateLimits(
+        valkey,
+        Policy.parse(settings.rate_limit),
+        {route: Policy.parse(text) for route, text in settings.rate_limits.items()},
+    )
+    issuer = httpx.AsyncClient()
+    tel.instrument_http_client(issuer)
+    sign_in = TokenSignIn(issuer, settings.issuer_url, settings.audience) if settings.sign_in == "required" else None
+    gate = Gate(limits, sign_in)
+    cursors = Cursors("products", settings.cursor_keys.split(","))
+    users = SqlUserRepository(databases)
+    products = SqlProductRepository(
+        databases, Cache(valkey, "products", Product, ttl_s=PRODUCT_TTL_S, absent_ttl_s=ABSENT_TTL_S)
+    )
+    orders, order_keys, taker = SqlOrderRepository(databases), SqlOrderKeys(databases), HttpPayments(payments)
+    routers: list[APIRouter] = []
+    for version in VERSIONS:
+        routers += [
+            users_http.build_router(users, version, gate),
+            catalog_http.build_router(products, cursors, version, gate),
+            orders_http.build_router(orders, order_keys, taker, version, gate),
+        ]
+    return assemble(
+        "signalbox api",
+        settings,
+        tel,
+        state,
+        faults,
+        routers=routers,
+        disturb=faults.disturb_response,
+        versions=VERSIONS,
+        opening=[databases.start],
+        position=databases.position,
+        closing=[issuer.aclose, payments.aclose, valkey.aclose, databases.dispose],
+    )

@@ -1,0 +1,87 @@
+"""The worker: jobs and the schedule, and what is watched over the queue and the servers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import partial
+from uuid import UUID
+
+from fastapi import FastAPI
+
+from service import faults as fault
+from service import health
+from service.app import assemble, build_telemetry
+from service.data.cache import build_cache_client
+from service.data.consumer import Consumer
+from service.data.figures import read_postgres, read_valkey
+from service.data.queue import forget_history, observe_queue
+from service.data.schedule import Scheduler
+from service.orders.keys import SqlOrderKeys
+from service.orders.payments_client import HttpPayments, build_payments_client
+from service.orders.repository import CANCEL_QUEUE, FULFIL_QUEUE, SqlOrderRepository
+from service.orders.workflow import RESERVATION_TTL_S, fulfil_order
+from service.processes.pools import build_databases, database_password
+from service.settings import Settings
+from service.worker import Worker
+
+# What is done again and again, as cron expressions whose sixth field are seconds. What was charged for an order that
+# never came to be is given back at most ten seconds later than it must; that is one look at an index.
+SCHEDULE = {
+    "stock.release-expired": "* * * * * */10",
+    "jobs.forget-history": "*/10 * * * * 30",
+    "orders.forget-keys": "*/10 * * * * 45",
+}
+HISTORY_TO_KEEP = timedelta(days=1)
+
+
+def build_app(settings: Settings) -> FastAPI:
+    """The worker, and around it the probes, metrics and faults over HTTP. ``app.state.health`` is its state."""
+    tel = build_telemetry(settings)
+    databases = build_databases(settings, tel)
+    faults = fault.Faults(fault.WORKER_FAULTS, allowed=settings.faults_allowed, seed=settings.fault_seed)
+    client = build_payments_client(settings.payments_url, pool_size=settings.pool_size)
+    tel.instrument_http_client(client)
+    orders, payments = SqlOrderRepository(databases), HttpPayments(client)
+
+    async def fulfil(payload: str, headers: Mapping[str, str]) -> None:
+        await faults.disturb_job(headers.get(fault.SCOPE_HEADER), payload)
+        await fulfil_order(orders, UUID(payload))
+
+    async def cancel_charge(payload: str, headers: Mapping[str, str]) -> None:
+        await faults.disturb_job(headers.get(fault.SCOPE_HEADER))
+        await payments.cancel(UUID(payload))
+
+    async def release_expired(payload: str, headers: Mapping[str, str]) -> None:
+        await orders.release_expired(RESERVATION_TTL_S)
+
+    async def forget(payload: str, headers: Mapping[str, str]) -> None:
+        await forget_history(databases, HISTORY_TO_KEEP)
+
+    async def forget_keys(payload: str, headers: Mapping[str, str]) -> None:
+        await SqlOrderKeys(databases).forget()
+
+    scheduled = dict(zip(SCHEDULE, (release_expired, forget, forget_keys), strict=True))
+    jobs = {FULFIL_QUEUE: fulfil, CANCEL_QUEUE: cancel_charge, **scheduled}
+    name, password = f"signalbox/{settings.instance_id}", database_password(settings)
+    worker = Worker(
+        lambda: Consumer(settings.database_url, jobs, application_name=f"{name}/queue", password=password),
+        lambda: Scheduler(settings.database_url, SCHEDULE, application_name=f"{name}/schedule", password=password),
+    )
+    for queue in jobs:
+        tel.observe_queue(queue, partial(observe_queue, databases, queue))
+    valkey = build_cache_client(settings.valkey_url, pool_size=1)
+    tel.observe_figures("postgres", lambda: read_postgres(databases))
+    tel.observe_figures("valkey", lambda: read_valkey(valkey))
+    state = health.Health()
+    state.register("queue", worker.ping)
+    state.on_drain(worker.stop_fetching)
+    return assemble(
+        "signalbox worker",
+        settings,
+        tel,
+        state,
+        faults,
+        opening=[worker.start],
+        closing=[worker.finish, client.aclose, valkey.aclose, databases.dispose],
+    )
