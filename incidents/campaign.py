@@ -68,6 +68,7 @@ class Results:
                 "fired_after_s": alert["fired_after_s"],
                 "deadline_s": alert["deadline_s"],
                 "pages": pages,
+                "triage": document.get("triage"),
             }
         )
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +117,21 @@ def summaries(runs: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             "twins": len(twins),
             "twin_pages": sum(run["pages"] for run in twins),
             "twins_held": sum(run["verdict"] == "held" for run in twins),
+            "triage": _triage(own, twins),
         }
+
+
+def _triage(own: list[dict[str, Any]], twins: list[dict[str, Any]]) -> dict[str, int]:
+    """How often triage had the true cause first, and within the first three; how often it was silent on twins."""
+    said = [run["triage"] for run in own if run.get("triage")]
+    silent = [run["triage"] for run in twins if run.get("triage")]
+    return {
+        "runs": len(said),
+        "first": sum(one["right"] for one in said),
+        "in_three": sum(one["in_three"] for one in said),
+        "twins": len(silent),
+        "twins_silent": sum(one["right"] for one in silent),
+    }
 
 
 def promise_kept(summary: Mapping[str, Any]) -> bool:

@@ -20,12 +20,14 @@ from incidents.observe import BackendError, Backends, poll
 from incidents.progress import Progress
 from incidents.scenario import Scenario
 from incidents.trace import services
+from incidents.triage.score import observe_triage
 from incidents.verdict import Outcome, Phase, Record, Sighting
 
 PAGE_POLL_S = 0.25
 EXEMPLAR_PATIENCE_S = 30.0
 """The pager looks for the exemplar after a page has arrived, and its trace waits for the collector's keep decision."""
 RESTORE_S = 30.0
+TRIAGE_S = 30.0
 KEEP_S = 3_600.0
 """`--keep` holds an incident open until Ctrl-C, but no longer than this."""
 
@@ -56,6 +58,7 @@ class Run:
         self._switches: list[Switch] = []
         self._schedule: list[asyncio.Task[None]] = []
         self._released = asyncio.Event()
+        self._load_since = 0.0
         self._holding = self._restoring = self._interrupted = False
         steps = tuple(drive.Step(step.rate_per_s, step.for_s) for step in scenario.load.steps)
         longest_s = scenario.longest_s + baseline.REACH_S + (KEEP_S if keep else 0.0)
@@ -92,6 +95,7 @@ class Run:
         )
         await baseline.reach(self._backends, self._switches)
         await self._load.start()
+        self._load_since = time.time()
         ticker = asyncio.create_task(self._tick())
         try:
             await baseline.hold(self.scenario, self.record.baseline, self._backends, self._progress)
@@ -135,6 +139,8 @@ class Run:
         """Wait for every signal and for the page, each until its own deadline; a twin waits for all of them to pass."""
         self._phase("watch", "nothing may show" if self.record.twin else "waiting for the signals and the page")
         await asyncio.gather(self._watch_pages(), *(self._watch_signal(one) for one in self.record.sightings))
+        if self.record.triage is None:
+            await self._triage()
 
     async def _watch_signal(self, sighting: Sighting) -> None:
         check = sighting.signal
@@ -169,7 +175,7 @@ class Run:
             fired_after_s = self.record.fired_after_s or 0.0
             what = f"{alert.name} reached the pager after {fired_after_s:.1f} s"
             self._note(what, ok=True, at=onset_at + fired_after_s)
-            await self._follow_exemplar()
+            await asyncio.gather(self._follow_exemplar(), self._triage())
         elif paged:
             self._note(f"{self.record.pages[-1]['alert']} reached the pager", ok=False)
         elif not self.record.twin:
@@ -192,6 +198,20 @@ class Run:
         found, _ = await poll(look, bool, deadline_s=EXEMPLAR_PATIENCE_S)
         crossed = ", ".join(services(self.record.trace)) or "nothing found"
         self._note(f"the page's exemplar trace: {crossed}", ok=found)
+
+    async def _triage(self) -> None:
+        """What triage makes of it at this moment. It is told in the report and decides nothing."""
+        truth = None if self.record.twin else self.scenario.cause
+        try:
+            async with asyncio.timeout(TRIAGE_S):
+                found = await observe_triage(
+                    self._backends, truth, onset_at=self.record.onset_at or 0.0, load_since=self._load_since
+                )
+        except (TimeoutError, EndpointError) as error:
+            self._note(f"triage gave no answer ({error or 'in time'})")
+            return
+        self.record.triage = found
+        self._note(f"triage says: {', '.join(found['said'][:3]) or 'nothing unusual'}", ok=found["in_three"])
 
     async def _hold(self) -> None:
         """With `--keep`: leave everything as it is until Ctrl-C."""
