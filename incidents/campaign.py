@@ -53,7 +53,9 @@ class Results:
         key = errand.key()
         return any(all(run.get(name) == value for name, value in key.items()) for run in self.runs)
 
-    def add(self, errand: Errand, document: dict[str, Any], *, why: str, pages: int) -> None:
+    def add(
+        self, errand: Errand, document: dict[str, Any], *, why: str, pages: int, triage: dict[str, Any] | None = None
+    ) -> None:
         """Note a run, in the place of an earlier one of the same incident and seed, and write everything down."""
         same = {"id": errand.id, "seed": errand.seed, "clock": errand.clock}
         self.runs = [run for run in self.runs if any(run.get(name) != value for name, value in same.items())]
@@ -68,7 +70,7 @@ class Results:
                 "fired_after_s": alert["fired_after_s"],
                 "deadline_s": alert["deadline_s"],
                 "pages": pages,
-                "triage": document.get("triage"),
+                "triage": triage,
             }
         )
         self.path.parent.mkdir(parents=True, exist_ok=True)

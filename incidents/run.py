@@ -59,6 +59,7 @@ class Run:
         self._schedule: list[asyncio.Task[None]] = []
         self._released = asyncio.Event()
         self._load_since = 0.0
+        self._triage: asyncio.Task[None] | None = None
         self._holding = self._restoring = self._interrupted = False
         steps = tuple(drive.Step(step.rate_per_s, step.for_s) for step in scenario.load.steps)
         longest_s = scenario.longest_s + baseline.REACH_S + (KEEP_S if keep else 0.0)
@@ -139,8 +140,7 @@ class Run:
         """Wait for every signal and for the page, each until its own deadline; a twin waits for all of them to pass."""
         self._phase("watch", "nothing may show" if self.record.twin else "waiting for the signals and the page")
         await asyncio.gather(self._watch_pages(), *(self._watch_signal(one) for one in self.record.sightings))
-        if self.record.triage is None:
-            await self._triage()
+        self._triage = self._triage or asyncio.create_task(self._ask_triage())
 
     async def _watch_signal(self, sighting: Sighting) -> None:
         check = sighting.signal
@@ -175,7 +175,8 @@ class Run:
             fired_after_s = self.record.fired_after_s or 0.0
             what = f"{alert.name} reached the pager after {fired_after_s:.1f} s"
             self._note(what, ok=True, at=onset_at + fired_after_s)
-            await asyncio.gather(self._follow_exemplar(), self._triage())
+            self._triage = asyncio.create_task(self._ask_triage())
+            await self._follow_exemplar()
         elif paged:
             self._note(f"{self.record.pages[-1]['alert']} reached the pager", ok=False)
         elif not self.record.twin:
@@ -199,8 +200,8 @@ class Run:
         crossed = ", ".join(services(self.record.trace)) or "nothing found"
         self._note(f"the page's exemplar trace: {crossed}", ok=found)
 
-    async def _triage(self) -> None:
-        """What triage makes of it at this moment. It is told in the report and decides nothing."""
+    async def _ask_triage(self) -> None:
+        """What triage makes of it at this moment, beside everything else. It goes into the report and decides nothing."""
         truth = None if self.record.twin else self.scenario.cause
         try:
             async with asyncio.timeout(TRIAGE_S):
@@ -259,6 +260,8 @@ class Run:
     async def _return(self) -> None:
         """Stop the load, look at the pager a last time, and check how the system is left."""
         self._phase("recovery", "stopping the load and checking how the system is left")
+        if self._triage is not None:
+            await self._triage
         self.record.load = await self._load.stop()
         self.record.pages = await self._backends.pages(self.record.onset_at or 0.0)
         await self._become_true(self.record.rollback, self.scenario.rollback.deadline_s)
@@ -276,6 +279,8 @@ class Run:
     async def _restore(self) -> None:
         """Whatever happened: nothing stays broken and no load goes on. Bounded in time; problems are told."""
         self._restoring = True
+        if self._triage is not None:
+            self._triage.cancel()
         try:
             async with asyncio.timeout(RESTORE_S):
                 if self.record.onset_at is not None and not self.record.twin:

@@ -176,16 +176,8 @@ def emit_document(record: Record, claims: list[Claim], report: str | None) -> di
             }
             for sighting in record.sightings
         ],
-        "triage": _triage(record),
         "report": report,
     }
-
-
-def _triage(record: Record) -> dict[str, Any] | None:
-    """The short form: what was said, and at which place the truth was."""
-    if record.triage is None:
-        return None
-    return {key: record.triage[key] for key in ("truth", "place", "right", "in_three", "said", "after_s")}
 
 
 def _alert(record: Record) -> Claim:

@@ -44,3 +44,8 @@ async def observe_triage(
         "said": [f"{cause.component} {cause.kind}" for cause in found.told],
         "document": emit_document(found),
     }
+
+
+def summary(found: dict[str, Any]) -> dict[str, Any]:
+    """The short form, for the table of many runs."""
+    return {key: found[key] for key in ("truth", "place", "right", "in_three", "said", "after_s")}
