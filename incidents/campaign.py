@@ -53,7 +53,9 @@ class Results:
         key = errand.key()
         return any(all(run.get(name) == value for name, value in key.items()) for run in self.runs)
 
-    def add(self, errand: Errand, document: dict[str, Any], *, why: str, pages: int) -> None:
+    def add(
+        self, errand: Errand, document: dict[str, Any], *, why: str, pages: int, triage: dict[str, Any] | None = None
+    ) -> None:
         """Note a run, in the place of an earlier one of the same incident and seed, and write everything down."""
         same = {"id": errand.id, "seed": errand.seed, "clock": errand.clock}
         self.runs = [run for run in self.runs if any(run.get(name) != value for name, value in same.items())]
@@ -68,6 +70,7 @@ class Results:
                 "fired_after_s": alert["fired_after_s"],
                 "deadline_s": alert["deadline_s"],
                 "pages": pages,
+                "triage": triage,
             }
         )
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +119,21 @@ def summaries(runs: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             "twins": len(twins),
             "twin_pages": sum(run["pages"] for run in twins),
             "twins_held": sum(run["verdict"] == "held" for run in twins),
+            "triage": _triage(own, twins),
         }
+
+
+def _triage(own: list[dict[str, Any]], twins: list[dict[str, Any]]) -> dict[str, int]:
+    """How often triage had the true cause first, and within the first three; how often it was silent on twins."""
+    said = [run["triage"] for run in own if run.get("triage")]
+    silent = [run["triage"] for run in twins if run.get("triage")]
+    return {
+        "runs": len(said),
+        "first": sum(one["right"] for one in said),
+        "in_three": sum(one["in_three"] for one in said),
+        "twins": len(silent),
+        "twins_silent": sum(one["right"] for one in silent),
+    }
 
 
 def promise_kept(summary: Mapping[str, Any]) -> bool:

@@ -141,7 +141,7 @@ def _run_all(
                 continue
             typer.echo(f"{number} of {len(planned)}: {errand.id}, seed {errand.seed}", err=True)
             outcome = _run_once(errand.source, errand.twin, errand.seed, find_system(errand.clock), out, quiet=True)
-            kept.add(errand, outcome.document, why=outcome.why, pages=outcome.pages)
+            kept.add(errand, outcome.document, why=outcome.why, pages=outcome.pages, triage=outcome.triage)
             typer.echo(f"    {outcome.document['verdict']}{': ' + outcome.why if outcome.why else ''}", err=True)
     except (KeyboardInterrupt, Interrupted):
         _stop(f"interrupted; what is done is in {kept.path}, the same command goes on", INTERRUPTED)

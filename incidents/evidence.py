@@ -57,6 +57,7 @@ async def observe_evidence(
         "timeline": [asdict(event) for event in record.timeline],
         "mitigation": None if record.twin else record.scenario.mitigation.story,
         "runbook": record.scenario.runbook,
+        "triage": record.triage,
         "page": _page(record),
         "pages": record.pages,
         "load": record.load,

@@ -78,7 +78,20 @@ def incident_table(rows: Iterable[Mapping[str, Any]]) -> Table:
 def campaign_table(rows: Iterable[Mapping[str, Any]]) -> Table:
     """The table of promise 16."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("incident", "alert", "in time", "median", "longest", "allowed", "held", "twins paged", "promise"):
+    for heading in (
+        "incident",
+        "alert",
+        "in time",
+        "median",
+        "longest",
+        "allowed",
+        "held",
+        "twins paged",
+        "promise",
+        "cause first",
+        "in three",
+        "twins silent",
+    ):
         table.add_column(heading, no_wrap=True)
     for row in rows:
         table.add_row(
@@ -91,8 +104,17 @@ def campaign_table(rows: Iterable[Mapping[str, Any]]) -> Table:
             f"{row['held']} of {row['runs']}",
             f"{row['twin_pages']} in {row['twins']}",
             "[green]kept[/green]" if promise_kept(row) else "[red]broken[/red]",
+            *_triage(row.get("triage")),
         )
     return table
+
+
+def _triage(found: Mapping[str, int] | None) -> tuple[str, str, str]:
+    """How triage did: the true cause first, within the first three, and nothing said of twins."""
+    if not found:
+        return "–", "–", "–"
+    twins = f"{found['twins_silent']} of {found['twins']}"
+    return f"{found['first']} of {found['runs']}", f"{found['in_three']} of {found['runs']}", twins
 
 
 def _verdict(last: Mapping[str, Any] | None) -> str:

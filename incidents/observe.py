@@ -10,9 +10,10 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import httpx
@@ -82,9 +83,10 @@ class Backends:
         """`query` with `$window` filled in for this clock."""
         return query.replace("$window", f"{round(window_s(self.clock))}s")
 
-    async def query(self, query: str) -> list[tuple[dict[str, str], float]]:
-        """The (labels, value) samples of an instant query now. Raises BackendError."""
-        data = await self._prometheus("query", {"query": self.at_window(query)})
+    async def query(self, query: str, at: float | None = None) -> list[tuple[dict[str, str], float]]:
+        """The (labels, value) samples of an instant query, now or at a moment. Raises BackendError."""
+        parameters: dict[str, Any] = {"query": self.at_window(query)} | ({} if at is None else {"time": at})
+        data = await self._prometheus("query", parameters)
         if data["resultType"] == "scalar":
             return [({}, float(data["result"][1]))]
         return [(dict(entry["metric"]), float(entry["value"][1])) for entry in data["result"]]
@@ -132,21 +134,39 @@ class Backends:
 
     async def find_traces(self, query: TraceQuery, start: float, end: float) -> list[list[Span]]:
         """Traces that fulfil `query`, what is asked of their spans included. Raises BackendError."""
-        parameters: dict[str, Any] = {
-            "service": query.service,
+        further: dict[str, Any] = {}
+        if query.operation:
+            further["operation"] = query.operation
+        if query.min_duration_ms:
+            further["minDuration"] = f"{query.min_duration_ms:g}ms"
+        traces = await self.search_traces(query.service, start, end, MAX_TRACES, query.tags, further)
+        return [spans for spans in traces if query.holding is None or holds_spans(query.holding, spans)]
+
+    async def search_traces(
+        self,
+        service: str,
+        start: float,
+        end: float,
+        limit: int,
+        tags: Mapping[str, str],
+        further: Mapping[str, Any] = MappingProxyType({}),
+    ) -> list[list[Span]]:
+        """At most `limit` traces in which a span of `service` has these tags. Raises BackendError."""
+        parameters = {
+            "service": service,
             "start": int(start * 1e6),
             "end": int(end * 1e6),
-            "limit": MAX_TRACES,
+            "limit": limit,
+            **further,
+            **({"tags": json.dumps(dict(tags))} if tags else {}),
         }
-        if query.operation:
-            parameters["operation"] = query.operation
-        if query.tags:
-            parameters["tags"] = json.dumps(query.tags)
-        if query.min_duration_ms:
-            parameters["minDuration"] = f"{query.min_duration_ms:g}ms"
         answer = await self._json("jaeger", "/api/traces", parameters)
-        traces = [parse_trace(document) for document in answer["data"] or []]
-        return [spans for spans in traces if query.holding is None or holds_spans(query.holding, spans)]
+        return [parse_trace(document) for document in answer["data"] or []]
+
+    async def services(self) -> list[str]:
+        """Every service of which Jaeger has spans. Raises BackendError."""
+        answer = await self._json("jaeger", "/api/services", {})
+        return [str(name) for name in answer["data"] or []]
 
     async def pages(self, since: float) -> list[dict[str, Any]]:
         """Pages that reached the pager at `since` or later, the newest first. Raises BackendError."""

@@ -20,12 +20,14 @@ from incidents.observe import BackendError, Backends, poll
 from incidents.progress import Progress
 from incidents.scenario import Scenario
 from incidents.trace import services
+from incidents.triage.score import observe_triage
 from incidents.verdict import Outcome, Phase, Record, Sighting
 
 PAGE_POLL_S = 0.25
 EXEMPLAR_PATIENCE_S = 30.0
 """The pager looks for the exemplar after a page has arrived, and its trace waits for the collector's keep decision."""
 RESTORE_S = 30.0
+TRIAGE_S = 30.0
 KEEP_S = 3_600.0
 """`--keep` holds an incident open until Ctrl-C, but no longer than this."""
 
@@ -56,6 +58,8 @@ class Run:
         self._switches: list[Switch] = []
         self._schedule: list[asyncio.Task[None]] = []
         self._released = asyncio.Event()
+        self._load_since = 0.0
+        self._triage: asyncio.Task[None] | None = None
         self._holding = self._restoring = self._interrupted = False
         steps = tuple(drive.Step(step.rate_per_s, step.for_s) for step in scenario.load.steps)
         longest_s = scenario.longest_s + baseline.REACH_S + (KEEP_S if keep else 0.0)
@@ -92,6 +96,7 @@ class Run:
         )
         await baseline.reach(self._backends, self._switches)
         await self._load.start()
+        self._load_since = time.time()
         ticker = asyncio.create_task(self._tick())
         try:
             await baseline.hold(self.scenario, self.record.baseline, self._backends, self._progress)
@@ -135,6 +140,7 @@ class Run:
         """Wait for every signal and for the page, each until its own deadline; a twin waits for all of them to pass."""
         self._phase("watch", "nothing may show" if self.record.twin else "waiting for the signals and the page")
         await asyncio.gather(self._watch_pages(), *(self._watch_signal(one) for one in self.record.sightings))
+        self._triage = self._triage or asyncio.create_task(self._ask_triage())
 
     async def _watch_signal(self, sighting: Sighting) -> None:
         check = sighting.signal
@@ -169,6 +175,7 @@ class Run:
             fired_after_s = self.record.fired_after_s or 0.0
             what = f"{alert.name} reached the pager after {fired_after_s:.1f} s"
             self._note(what, ok=True, at=onset_at + fired_after_s)
+            self._triage = asyncio.create_task(self._ask_triage())
             await self._follow_exemplar()
         elif paged:
             self._note(f"{self.record.pages[-1]['alert']} reached the pager", ok=False)
@@ -192,6 +199,20 @@ class Run:
         found, _ = await poll(look, bool, deadline_s=EXEMPLAR_PATIENCE_S)
         crossed = ", ".join(services(self.record.trace)) or "nothing found"
         self._note(f"the page's exemplar trace: {crossed}", ok=found)
+
+    async def _ask_triage(self) -> None:
+        """What triage makes of it at this moment, beside everything else. It goes into the report and decides nothing."""
+        truth = None if self.record.twin else self.scenario.cause
+        try:
+            async with asyncio.timeout(TRIAGE_S):
+                found = await observe_triage(
+                    self._backends, truth, onset_at=self.record.onset_at or 0.0, load_since=self._load_since
+                )
+        except (TimeoutError, EndpointError) as error:
+            self._note(f"triage gave no answer ({error or 'in time'})")
+            return
+        self.record.triage = found
+        self._note(f"triage says: {', '.join(found['said'][:3]) or 'nothing unusual'}", ok=found["in_three"])
 
     async def _hold(self) -> None:
         """With `--keep`: leave everything as it is until Ctrl-C."""
@@ -239,6 +260,8 @@ class Run:
     async def _return(self) -> None:
         """Stop the load, look at the pager a last time, and check how the system is left."""
         self._phase("recovery", "stopping the load and checking how the system is left")
+        if self._triage is not None:
+            await self._triage
         self.record.load = await self._load.stop()
         self.record.pages = await self._backends.pages(self.record.onset_at or 0.0)
         await self._become_true(self.record.rollback, self.scenario.rollback.deadline_s)
@@ -256,6 +279,8 @@ class Run:
     async def _restore(self) -> None:
         """Whatever happened: nothing stays broken and no load goes on. Bounded in time; problems are told."""
         self._restoring = True
+        if self._triage is not None:
+            self._triage.cancel()
         try:
             async with asyncio.timeout(RESTORE_S):
                 if self.record.onset_at is not None and not self.record.twin:

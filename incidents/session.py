@@ -17,6 +17,7 @@ from incidents.progress import Progress
 from incidents.report import emit_headline, write_bundle
 from incidents.run import Run
 from incidents.scenario_file import ScenarioFile
+from incidents.triage.score import summary
 from incidents.verdict import emit_document, held, judge
 
 CHECKOUT = Path(__file__).parent.parent
@@ -37,6 +38,8 @@ class Outcome:
     document: dict[str, Any]
     pages: int = 0
     """How many pages of the paging tier reached the pager during the run."""
+    triage: dict[str, Any] | None = None
+    """What triage said meanwhile, in short, and at which place the truth was; None when it gave no answer."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ class Session:
                 progress.phase("report", str(report))
         document = emit_document(record, claims, str(report))
         pages = sum(page["tier"] == "page" for page in record.pages)
-        return Outcome(held(claims), "" if held(claims) else headline.rstrip("."), document, pages)
+        said = summary(record.triage) if record.triage else None
+        return Outcome(held(claims), "" if held(claims) else headline.rstrip("."), document, pages, said)
 
     def _runbook(self) -> str | None:
         """The runbook's text, where this is a checkout that has it."""

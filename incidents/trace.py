@@ -25,6 +25,8 @@ class Span:
     events: list[dict[str, str]]
     trace_id: str = ""
     depth: int = 0
+    instance: str = ""
+    version: str = ""
 
 
 def parse_trace(document: dict[str, Any]) -> list[Span]:
@@ -43,6 +45,7 @@ def _parse_span(entry: dict[str, Any], processes: dict[str, Any]) -> Span:
     references = entry.get("references") or []
     parent = next((ref["spanID"] for ref in references if ref.get("refType") == "CHILD_OF"), None)
     process = processes.get(str(entry.get("processID")), {})
+    about = _texts(process.get("tags"))
     return Span(
         span_id=str(entry["spanID"]),
         parent_id=str(parent) if parent else None,
@@ -55,6 +58,8 @@ def _parse_span(entry: dict[str, Any], processes: dict[str, Any]) -> Span:
         tags=tags,
         trace_id=str(entry.get("traceID", "")),
         events=[_texts(log.get("fields")) for log in entry.get("logs") or []],
+        instance=about.get("service.instance.id", ""),
+        version=about.get("service.version", ""),
     )
 
 

@@ -74,6 +74,8 @@ class Record:
     page_as_sent: dict[str, Any] | None = None
     """The expected page as it was first seen: later notices of the same alert change its texts."""
     trace: list[Span] = field(default_factory=list)
+    triage: dict[str, Any] | None = None
+    """What triage said when the page arrived, and how the truth stood in it; None when it gave no answer."""
     load: dict[str, Any] | None = None
     troubles: list[str] = field(default_factory=list)
     """Why the run could not do what it should: each is a failed claim of its own."""

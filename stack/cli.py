@@ -32,7 +32,8 @@ from stack.state import StackState
 
 INTERRUPTED = 130
 ROLLING = ("api", "worker")  # what a deploy replaces while it is used
-SIBLINGS = {"slo": "slo.cli", "incident": "incidents.cli"}  # command → module that owns it
+SIBLINGS = {"slo": "slo.cli", "incident": "incidents.cli", "triage": "incidents.triage.cli"}  # command → its module
+SINGLE = ("triage",)  # siblings that are one command, not a group of them
 FOLLOW_S = 0.2
 WORDS_OF_THE_FAILED = 5
 
@@ -265,7 +266,7 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
         if called not in (name, None):
             continue
         try:
-            app.add_typer(importlib.import_module(module).app, name=name)
+            app.add_typer(importlib.import_module(module).app, name=None if name in SINGLE else name)
         except Exception as error:  # its fault must not keep the other commands from working
             if called == name:
                 raise StackError(f"`signalbox {name}` cannot be loaded: {error}", "Restore the checkout") from error

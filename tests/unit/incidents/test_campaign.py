@@ -73,3 +73,15 @@ def test_the_last_verdict_is_that_of_the_newest_readable_folder(tmp_path: Path) 
     (tmp_path / "brief-twin-20260103T000000Z").mkdir()
     found = last_verdicts(tmp_path, ["brief", "brief-twin"])
     assert {name: one["verdict"] for name, one in found.items()} == {"brief": "held"}
+
+
+def test_the_table_says_how_often_triage_was_right(brief: ScenarioFile, tmp_path: Path) -> None:
+    results = Results(tmp_path / "incidents.json")
+    one, twin, two, other_twin = errands([brief], 2, None)
+    said = {"truth": None, "said": [], "after_s": 20.0}
+    results.add(one, document(10.0), why="", pages=1, triage={**said, "place": 1, "right": True, "in_three": True})
+    results.add(two, document(10.0), why="", pages=1, triage={**said, "place": 2, "right": False, "in_three": True})
+    results.add(twin, document(None), why="", pages=0, triage={**said, "place": None, "right": True, "in_three": True})
+    results.add(other_twin, document(None), why="", pages=0)
+    (row,) = results.document()["incidents"]
+    assert row["triage"] == {"runs": 2, "first": 1, "in_three": 2, "twins": 1, "twins_silent": 1}

@@ -1,0 +1,51 @@
+"""What triage says while an incident runs, held against the truth that the scenario names.
+
+Owns that comparison, made after the ranking: triage itself is never told the truth.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from incidents.observe import Backends
+from incidents.scenario import Cause
+from incidents.triage.rank import place_of
+from incidents.triage.triage import emit_document, triage
+from incidents.triage.windows import Window, build_windows
+
+WARM_UP_S = 3.0
+"""Load that has just begun is no baseline."""
+LEAST_BEFORE_S = 8.0
+IN_THREE = 3
+
+
+async def observe_triage(
+    backends: Backends, truth: Cause | None, *, onset_at: float, load_since: float
+) -> dict[str, Any]:
+    """Triage now, with what a person knows then: when it began, and since when there is this load.
+
+    `truth` is None for a twin, of which triage should say that nothing is unusual.
+    """
+    windows = build_windows(backends.clock, time.time(), onset_at=onset_at)
+    steady_since = load_since + WARM_UP_S
+    if windows.before.end - steady_since >= LEAST_BEFORE_S:
+        windows = replace(windows, before=Window(max(windows.before.start, steady_since), windows.before.end))
+    found = await triage(backends, windows)
+    place = None if truth is None else place_of(found.causes, truth.component, truth.kind)
+    return {
+        "at": windows.now.end,
+        "after_s": round(windows.now.end - onset_at, 1),
+        "truth": None if truth is None else truth.model_dump(),
+        "place": place,
+        "right": not found.told if truth is None else place == 1,
+        "in_three": not found.told if truth is None else place is not None and place <= IN_THREE,
+        "said": [f"{cause.component} {cause.kind}" for cause in found.told],
+        "document": emit_document(found),
+    }
+
+
+def summary(found: dict[str, Any]) -> dict[str, Any]:
+    """The short form, for the table of many runs."""
+    return {key: found[key] for key in ("truth", "place", "right", "in_three", "said", "after_s")}

@@ -1,0 +1,118 @@
+"""Triage on the running stack: silent when nothing is wrong, and right about what is."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.acceptance.backends import eventually
+from tests.acceptance.conftest import sign_in
+from tests.conftest import Stack
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture
+def load(stack: Stack) -> Iterator[None]:
+    """A few customers who read and order, besides the prober."""
+    stop = threading.Event()
+
+    def shop() -> None:
+        with sign_in(stack.urls) as client:
+            for number in range(100_000):
+                if stop.is_set():
+                    return
+                items = [{"product_id": 100 + number % 500, "quantity": 1}]
+                for method, path, body in (
+                    ("GET", f"/v1/products/{200 + number % 50}", None),
+                    ("GET", "/v1/products?limit=10", None),
+                    ("POST", "/v1/orders", {"user_id": 1 + number % 900, "items": items}),
+                ):
+                    try:
+                        client.request(method, path, json=body)
+                    except httpx.HTTPError:
+                        continue
+                    time.sleep(0.1)
+
+    customers = [threading.Thread(target=shop) for _ in range(2)]
+    for customer in customers:
+        customer.start()
+    time.sleep(45)  # what is normal has to be known before it can be missed
+    yield
+    stop.set()
+    for customer in customers:
+        customer.join()
+
+
+@contextmanager
+def broken(stack: Stack, fault: str, *arguments: str) -> Iterator[float]:
+    """A fault that is on; since when."""
+    since = time.time()
+    put = stack.signalbox("fault", "set", fault, "--for", "120", *arguments)
+    assert put.returncode == 0, put.stderr
+    try:
+        yield since
+    finally:
+        stack.signalbox("fault", "clear", fault)
+
+
+def triage(stack: Stack, *arguments: str) -> dict[str, Any]:
+    found = stack.signalbox("triage", "--json", *arguments, timeout_s=60)
+    assert found.returncode == 0, found.stderr
+    document: dict[str, Any] = json.loads(found.stdout)
+    return document
+
+
+def causes(document: dict[str, Any]) -> list[str]:
+    return [f"{cause['component']} {cause['kind']}" for cause in document["causes"]]
+
+
+def comes_first(stack: Stack, cause: str, since: float) -> dict[str, Any]:
+    """Triage again and again until the cause is first: what it reads takes seconds to arrive."""
+
+    def ask() -> dict[str, Any] | None:
+        document = triage(stack, "--at", f"{time.time():.3f}", "--since", f"{since:.3f}")
+        assert causes(document)[:1] == [cause], causes(document)
+        return document
+
+    return eventually(ask, f"{cause} first", within_s=70, every_s=3)
+
+
+def test_a_quiet_system_shows_nothing_unusual(stack: Stack, load: None) -> None:
+    document = triage(stack, "--at", f"{time.time():.3f}")
+    assert document["verdict"] == "nothing unusual", json.dumps(document["causes"], indent=1)
+    said = stack.signalbox("triage", "--at", f"{time.time():.3f}")
+    assert said.returncode == 0
+    assert "Nothing unusual." in said.stdout
+
+
+def test_failing_charges_lead_to_payments_with_a_trace_and_numbers(stack: Stack, load: None) -> None:
+    with broken(stack, "charge-errors", "--percent", "40") as since:
+        document = comes_first(stack, "payments errors", since)
+    evidence = document["causes"][0]["evidence"]
+    assert {"metrics", "spans"} <= {sign["origin"] for sign in evidence}
+    assert any(len(sign["trace_id"]) == 32 for sign in evidence)
+    assert any("before" in sign["says"] for sign in evidence)
+
+
+def test_a_replica_that_does_not_replay_is_found(stack: Stack, load: None) -> None:
+    with broken(stack, "pause-replay") as since:
+        comes_first(stack, "postgres-replica replay-lag", since)
+
+
+def test_a_lock_that_somebody_holds_is_found_behind_the_orders_that_fail(stack: Stack, load: None) -> None:
+    with broken(stack, "hold-lock", "--param", "table=products", "--param", "mode=rows") as since:
+        comes_first(stack, "postgres lock-wait", since)
+
+
+def test_an_alert_that_nobody_sent_is_refused(stack: Stack) -> None:
+    found = stack.signalbox("triage", "NoSuchAlert")
+    assert found.returncode == 2
+    assert "the pager has no page 'NoSuchAlert'" in found.stderr
