@@ -5,7 +5,6 @@ Owns which recorded series tell this, and their drawing as burn-down plots. Refu
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
 from stack.pager.figures import HEIGHT, WIDTH, draw_strokes
@@ -47,12 +46,10 @@ class Budget:
 async def read_budgets(questions: Questions, start: float, end: float) -> list[Budget]:
     """Every budget that Prometheus has recorded, the emptiest first. Raises BackendError."""
     step = max((end - start) / POINTS, _MIN_STEP_S)
-    courses, burn, periods, objectives = await asyncio.gather(
-        questions.courses("slo:period_error_budget_remaining:ratio", start, end, step),
-        questions.vector("slo:current_burn_rate:ratio", end),
-        questions.vector("slo:time_period:days", end),
-        questions.vector("slo:objective:ratio", end),
-    )
+    courses = await questions.courses("slo:period_error_budget_remaining:ratio", start, end, step)
+    burn = await questions.vector("slo:current_burn_rate:ratio", end)
+    periods = await questions.vector("slo:time_period:days", end)
+    objectives = await questions.vector("slo:objective:ratio", end)
     pace, days, objective = ({one.labels.get("slo"): one.value for one in told} for told in (burn, periods, objectives))
     budgets = [
         _budget(

@@ -5,7 +5,6 @@ Owns which series tell of changes, and when a course of them is one. Refuses to 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -38,9 +37,8 @@ class Change:
 async def read_changes(questions: Questions, start: float, end: float) -> list[Change]:
     """Changes between two moments, the oldest first. Raises BackendError."""
     step = max((end - start) / MOST_POINTS, FINEST_STEP_S)
-    starts, faults = await asyncio.gather(
-        questions.courses(STARTS, start, end, step), questions.courses(FAULTS, start, end, step)
-    )
+    starts = await questions.courses(STARTS, start, end, step)
+    faults = await questions.courses(FAULTS, start, end, step)
     return sorted([*_starts(starts, start), *_switches(faults)], key=lambda change: change.at)
 
 

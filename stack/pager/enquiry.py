@@ -86,11 +86,9 @@ class _Enquiry:
         if not slo:
             return None
         chosen = f"{{slo={emit_text(slo)}}}"
-        remaining, burn, days = await asyncio.gather(
-            self._prometheus.value(f"slo:period_error_budget_remaining:ratio{chosen}", self._now),
-            self._prometheus.value(f"slo:current_burn_rate:ratio{chosen}", self._now),
-            self._prometheus.value(f"slo:time_period:days{chosen}", self._now),
-        )
+        remaining = await self._prometheus.value(f"slo:period_error_budget_remaining:ratio{chosen}", self._now)
+        burn = await self._prometheus.value(f"slo:current_burn_rate:ratio{chosen}", self._now)
+        days = await self._prometheus.value(f"slo:time_period:days{chosen}", self._now)
         lasts = max(remaining, 0.0) * days * DAY_S / burn if remaining is not None and days and burn else None
         return remaining, lasts, burn
 
@@ -112,20 +110,17 @@ class _Enquiry:
         failing, seconds = (self._page.annotations.get(f"{what}_query") for what in ("failing", "seconds"))
         if not failing or not seconds:
             return ()
-        now_failing, now_seconds, was_failing, was_seconds = await asyncio.gather(
-            self._prometheus.vector(failing, self._now),
-            self._prometheus.vector(seconds, self._now),
-            self._usual(failing),
-            self._usual(seconds),
-        )
-        fails = {_name(sample.labels): sample.value for sample in now_failing}
-        takes = {_name(sample.labels): sample.value for sample in now_seconds}
+        fails, takes = await self._present(failing), await self._present(seconds)
+        failed, took = await self._usual(failing), await self._usual(seconds)
         return rank_dependencies(
             [
-                Dependency(name, fails.get(name, 0.0), was_failing.get(name), takes.get(name), was_seconds.get(name))
+                Dependency(name, fails.get(name, 0.0), failed.get(name), takes.get(name), took.get(name))
                 for name in sorted(fails | takes)
             ]
         )
+
+    async def _present(self, query: str) -> dict[str, float]:
+        return {_name(sample.labels): sample.value for sample in await self._prometheus.vector(query, self._now)}
 
     async def _usual(self, query: str) -> dict[str, float]:
         """The median before the alert: an earlier incident within that hour does not count as usual."""
@@ -141,7 +136,7 @@ class _Enquiry:
         if not self._settings.loki_url:
             raise BackendError("SIGNALBOX_LOKI_URL is not set")
         since = round(min(self._age_s + _LOGS_LEAD_S, DAY_S))
-        now, before = await asyncio.gather(self._raised(since), self._raised(3600, f" offset {since}s"))
+        now, before = await self._raised(since), await self._raised(3600, f" offset {since}s")
         known = {(one.labels.get("service_name"), one.labels.get("exception_type")) for one in before}
         found = [
             Raised(service, kind, sample.value, (service, kind) not in known)

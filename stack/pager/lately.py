@@ -55,6 +55,10 @@ class Lately(Generic[Answer]):
             return Told(problem=f"no answer within {self._patience_s:g} s; asked again by itself")
         return self._told
 
+    def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
     async def _renew(self) -> None:
         try:
             self._told = Told(await self._ask(), time.time())

@@ -32,6 +32,10 @@ class Overview:
         self._budgets = {span: Lately(partial(self._ask_budgets, span)) for span in SPANS}
         self._changes = {span: Lately(partial(self._ask_changes, span)) for span in SPANS}
 
+    def close(self) -> None:
+        for lately in (*self._budgets.values(), *self._changes.values()):
+            lately.close()
+
     async def budgets(self, span: str) -> Told[list[Budget]]:
         return await self._budgets[span].read()
 

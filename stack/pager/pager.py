@@ -119,6 +119,7 @@ class Pager:
             )
             await asyncio.gather(*(_keep_going(part) for part in work))
         finally:
+            self.overview.close()
             self._book_thread.shutdown()
 
     async def _resume(self) -> None:

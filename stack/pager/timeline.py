@@ -5,8 +5,8 @@ Owns how these become one list. Refuses to know how each is found out, and HTML.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from stack.pager.backends import BackendError, Backends
@@ -22,18 +22,16 @@ async def read_timeline(
     backends: Backends, questions: Questions, alertmanager_url: str, start: float, end: float
 ) -> tuple[list[Change], list[str]]:
     """What others tell of between two moments, and who of them did not answer. The pages are the pager's own."""
-    told = await asyncio.gather(
-        read_changes(questions, start, end), _silences(backends, alertmanager_url), return_exceptions=True
-    )
     changes: list[Change] = []
     problems: list[str] = []
-    for name, answer in zip(("Deploys and faults", "Silences"), told, strict=True):
-        if isinstance(answer, BackendError):
-            problems.append(f"{name}: {answer}")
-        elif isinstance(answer, BaseException):
-            raise answer
-        else:
-            changes += [change for change in answer if start <= change.at <= end]
+    for name, question in (
+        ("Deploys and faults", partial(read_changes, questions, start, end)),
+        ("Silences", partial(_silences, backends, alertmanager_url)),
+    ):
+        try:
+            changes += [change for change in await question() if start <= change.at <= end]
+        except BackendError as error:
+            problems.append(f"{name}: {error}")
     return changes, problems
 
 
