@@ -9,6 +9,7 @@ from typing import Any
 
 from slo.durations import format_duration
 from slo.emit import promql
+from slo.emit.attribution import attribution, recent_changes
 from slo.emit.events import bad_count, presence
 from slo.emit.exemplars import exemplar_query
 from slo.model import Promise, Severity, Tier
@@ -118,7 +119,8 @@ def _burn_alert(promise: Promise, severity: Severity) -> Rule:
                 f"This is more than {limits}."
             ),
             impact=promise.impact,
-        ),
+        )
+        | attribution(promise, tiers[0]),
     }
 
 
@@ -162,7 +164,8 @@ def _liveness_alert(promise: Promise) -> Rule:
                 "Burn rates cannot see this: without events there is no error ratio."
             ),
             impact=f"Unknown, and possibly total. {promise.impact}".strip(),
-        ),
+        )
+        | recent_changes(promise.urgent_tiers[0]),
     }
 
 

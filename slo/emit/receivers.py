@@ -19,13 +19,17 @@ TEMPLATE = Path(__file__).with_name("notification.tmpl")
 SUBJECT = '{{ template "signalbox.subject" . }}'
 TEXT = '{{ template "signalbox.text" . }}'
 PAGE = '{{ if eq (index .CommonLabels "tier") "page" }}'
+PAGES = '{{ template "signalbox.pages" . }}'
 # What a reader may click, and the template that makes the address.
 LINKS = {
+    "Trace": '{{ template "signalbox.trace" . }}',
+    "Logs of it": '{{ template "signalbox.logs" . }}',
     "Runbook": '{{ template "signalbox.runbook" . }}',
     "Dashboard": '{{ template "signalbox.dashboard" . }}',
-    "Traces and logs": '{{ template "signalbox.pages" . }}',
     "Silence": '{{ template "signalbox.silence" . }}',
+    "Changes": '{{ template "signalbox.changes" . }}',
 }
+MOST_BUTTONS = 5  # of a Slack attachment; the title leads to the page, which has them all
 # One fact a line; what a system shows beside the subject.
 FACTS = {
     "Broken": "signalbox.broken",
@@ -33,6 +37,9 @@ FACTS = {
     "Since": "signalbox.since",
     "Budget left": "signalbox.budget",
     "Lasts for": "signalbox.lasts",
+    "Worst": "signalbox.worst",
+    "Suspected": "signalbox.suspect",
+    "Changed": "signalbox.changed",
 }
 
 
@@ -54,7 +61,7 @@ def _pagerduty(target: Target) -> Settings:
         "routing_key_file": target.secret_file,
         **({"url": address} if address else {}),
         "client": "Signalbox",
-        "client_url": LINKS["Traces and logs"],
+        "client_url": PAGES,
         "description": SUBJECT,
         "severity": PAGE + "critical{{ else }}warning{{ end }}",
         "class": '{{ index .CommonLabels "alertname" }}',
@@ -72,7 +79,7 @@ def _opsgenie(target: Target) -> Settings:
         **({"api_url": address} if address else {}),
         "message": SUBJECT,
         "description": TEXT,
-        "source": LINKS["Traces and logs"],
+        "source": PAGES,
         "entity": '{{ index .CommonLabels "service" }}',
         "priority": PAGE + "P1{{ else }}P3{{ end }}",
         "details": _facts() | LINKS,
@@ -87,10 +94,10 @@ def _slack(target: Target) -> Settings:
         **({"channel": channel} if channel else {}),
         "color": '{{ if eq .Status "resolved" }}good{{ else }}' + PAGE + "danger{{ else }}warning{{ end }}{{ end }}",
         "title": SUBJECT,
-        "title_link": LINKS["Traces and logs"],
+        "title_link": PAGES,
         "text": '{{ template "signalbox.slack" . }}',
         "fallback": SUBJECT,
-        "actions": [{"type": "button", "text": text, "url": url} for text, url in LINKS.items()],
+        "actions": [{"type": "button", "text": text, "url": url} for text, url in list(LINKS.items())[:MOST_BUTTONS]],
     }
 
 

@@ -13,6 +13,7 @@ import orjson
 from fastapi import APIRouter, HTTPException, Request, Response
 
 from stack.pager.book import Book
+from stack.pager.evidence import Evidence
 from stack.pager.links import build_links
 from stack.pager.page import Notice, NoticeError, Page, State, parse_time, parse_webhook
 from stack.pager.pager import OfRequest, Pager
@@ -47,7 +48,8 @@ async def list_pages(pager: OfRequest, since: str | None = None, state: str | No
         raise HTTPException(400, f"state is {state!r:.60}, not firing or resolved")
     moment = _parse_since(since) if since else 0.0
     pages = await pager.ask(lambda book: book.list(state=state, since=moment))  # type: ignore[arg-type]
-    return _json({"pages": [_document(page, pager) for page in pages]})
+    evidence = await pager.read_evidence(pages)
+    return _json({"pages": [_document(page, evidence.get(page.id), pager) for page in pages]})
 
 
 @router.get("/api/v1/pages/{page_id}")
@@ -55,7 +57,8 @@ async def show_page(page_id: str, pager: OfRequest) -> Response:
     page = await pager.ask(lambda book: book.find(page_id))
     if page is None:
         raise HTTPException(404, f"there is no page {page_id!r:.60}")
-    return _json(_document(page, pager))
+    evidence = await pager.read_evidence([page])
+    return _json(_document(page, evidence.get(page.id), pager))
 
 
 @router.get("/livez")
@@ -141,8 +144,11 @@ def _parse_since(text: str) -> float:
     return moment
 
 
-def _document(page: Page, pager: Pager) -> dict[str, Any]:
-    return page.to_document() | {"links": build_links(page, pager.reachable, own=pager.settings.public_url)}
+def _document(page: Page, evidence: Evidence | None, pager: Pager) -> dict[str, Any]:
+    return page.to_document() | {
+        "evidence": evidence.to_document() if evidence else None,
+        "links": build_links(page, pager.reachable, own=pager.settings.public_url),
+    }
 
 
 def _json(document: Any, *, status: int = 200, media_type: str = "application/json") -> Response:

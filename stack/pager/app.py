@@ -31,8 +31,12 @@ def build_app(settings: Settings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with contextlib.closing(Book(settings.data)) as book, contextlib.closing(Backends()) as backends:
-            app.state.pager = Pager(settings, book, backends)
+        with (
+            contextlib.closing(Book(settings.data)) as book,
+            contextlib.closing(Backends()) as backends,
+            contextlib.closing(Backends()) as enquiries,
+        ):
+            app.state.pager = Pager(settings, book, backends, enquiries)
             work = asyncio.create_task(app.state.pager.run())
             try:
                 yield

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import astuple, replace
 from pathlib import Path
 
-from stack.pager.page import Notice, Page, State, build_page, build_page_id, close_page, update_page
+from stack.pager.page import CLOSED, Notice, Page, State, build_page, build_page_id, close_page, update_page
 
 # When the book is full the oldest resolved pages go first. A usual page takes 2 KiB, the largest about 1 MiB.
 MAX_PAGES = 1_000
@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS page (
     received_at REAL NOT NULL, updated_at REAL NOT NULL, resolved_at REAL, trace_id TEXT,
     labels TEXT NOT NULL, annotations TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS evidence (page_id TEXT PRIMARY KEY, document TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS page_fingerprint ON page (fingerprint);
 CREATE INDEX IF NOT EXISTS page_received ON page (received_at);
 PRAGMA user_version = {_VERSION};
@@ -79,7 +80,31 @@ class Book:
                 "(SELECT id FROM page ORDER BY state = 'firing' DESC, starts_at DESC LIMIT -1 OFFSET ?)",
                 (self._max_pages,),
             )
+            connection.execute("DELETE FROM evidence WHERE page_id NOT IN (SELECT id FROM page)")
         return opened
+
+    def close_page(self, page: Page, why: str, *, now: float) -> None:
+        """Ends a page whose end nobody told, saying why. One that has ended or changed meanwhile stays as it is."""
+        with self._transaction() as connection:
+            if _find(connection, page.id) == page:
+                closed = close_page(page, now, now)
+                _save(connection, replace(closed, annotations=page.annotations | {CLOSED: why}))
+
+    def set_evidence(self, page_id: str, document: bytes) -> None:
+        """Keeps what is known about the cause of a page, as JSON. Nothing for a page that is not there or has ended."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO evidence SELECT id, ? FROM page WHERE id = ? AND state = 'firing'",
+                (document.decode(), page_id),
+            )
+
+    def evidence(self, page_ids: Iterable[str]) -> dict[str, str]:
+        """The JSON that was kept, by page."""
+        wanted = list(page_ids)
+        marks = ", ".join("?" * len(wanted))
+        return dict(
+            self._connection.execute(f"SELECT page_id, document FROM evidence WHERE page_id IN ({marks})", wanted)
+        )
 
     def set_trace_id(self, page_id: str, trace_id: str) -> None:
         with self._transaction() as connection:
@@ -92,6 +117,13 @@ class Book:
         """The firing page of an alert, if there is one."""
         row = self._connection.execute(
             "SELECT * FROM page WHERE fingerprint = ? AND state = 'firing' ORDER BY starts_at DESC", (fingerprint,)
+        ).fetchone()
+        return None if row is None else _load(row)
+
+    def find_latest(self, fingerprint: str) -> Page | None:
+        """The latest page of an alert, firing or not."""
+        row = self._connection.execute(
+            "SELECT * FROM page WHERE fingerprint = ? ORDER BY starts_at DESC", (fingerprint,)
         ).fetchone()
         return None if row is None else _load(row)
 

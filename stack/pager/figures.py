@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,15 +87,8 @@ def draw_curve(samples: Samples, start: float, end: float, step: float, alert_at
     """A curve of at least one sample."""
     highest = max(value for _, value in samples)
     scale = HEIGHT / max(highest * 1.1, 1.5)
-    strokes: list[list[str]] = []
-    before = float("-inf")
-    for moment, value in samples:
-        if moment - before > 1.5 * step:
-            strokes.append([])
-        strokes[-1].append(f"{_x(moment, start, end):.1f},{HEIGHT - value * scale:.1f}")
-        before = moment
     return Curve(
-        strokes=tuple(" ".join(stroke) for stroke in strokes),
+        strokes=draw_strokes(samples, 1.5 * step, lambda at: _x(at, start, end), lambda value: HEIGHT - value * scale),
         start=start,
         end=end,
         highest=highest,
@@ -102,6 +96,20 @@ def draw_curve(samples: Samples, start: float, end: float, step: float, alert_at
         even_y=round(HEIGHT - scale, 1),
         alert_x=round(_x(alert_at, start, end), 1),
     )
+
+
+def draw_strokes(
+    samples: Samples, longest_gap_s: float, x: Callable[[float], float], y: Callable[[float], float]
+) -> tuple[str, ...]:
+    """Samples as SVG point lists, broken where more than `longest_gap_s` lies between two."""
+    strokes: list[list[str]] = []
+    before = float("-inf")
+    for moment, value in samples:
+        if moment - before > longest_gap_s:
+            strokes.append([])
+        strokes[-1].append(f"{x(moment):.1f},{y(value):.1f}")
+        before = moment
+    return tuple(" ".join(stroke) for stroke in strokes)
 
 
 def _x(moment: float, start: float, end: float) -> float:

@@ -24,6 +24,9 @@ MAX_TEXT_CHARS = 4_096
 MAX_ENTRIES = 64
 YEAR_10000 = 253_402_300_800.0  # the first second that RFC 3339 cannot write
 
+# The annotation that says why the pager itself ended a page.
+CLOSED = "closed_by_pager"
+
 # Control characters, and the marks that turn the direction of text round and so can disguise it.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
 
@@ -87,6 +90,7 @@ class Page:
             "resolved_at": None if self.resolved_at is None else emit_time(self.resolved_at),
             "budget_remaining": self.annotations.get("budget_remaining", ""),
             "trace_id": self.trace_id,
+            "closed_by_pager": self.annotations.get(CLOSED),
             "labels": self.labels,
             "annotations": self.annotations,
         }

@@ -5,22 +5,29 @@ Owns: which page is at which address, and what it needs. Refuses to know: markup
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 
 from stack.pager.backends import BackendError
+from stack.pager.clues import build_clues
 from stack.pager.deadman import FINGERPRINT
+from stack.pager.evidence import Evidence
 from stack.pager.exemplars import PATIENCE_S, TRACE_ID
 from stack.pager.figures import HEIGHT, WIDTH, read_figures
 from stack.pager.links import RUNBOOK_NAME, build_jaeger_link, build_links
 from stack.pager.loglines import HOUR_S, MAX_LINES, read_log_lines
+from stack.pager.overview import SPANS, USUAL_SPAN
 from stack.pager.page import YEAR_10000, Page
 from stack.pager.pager import OfRequest, Pager
+from stack.pager.queries import build_query_link
 from stack.pager.runbooks import read_runbook
+from stack.pager.timeline import merge_changes, page_changes
 from stack.pager.waterfall import MAX_ROWS, read_waterfall
 from stack.pager.web import FOLDER
 
@@ -33,18 +40,44 @@ router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
 
 
 @router.get("/")
-async def show_index(request: Request, pager: OfRequest) -> HTMLResponse:
-    """What is broken, then what was, then whether alerting itself works."""
+async def show_index(request: Request, pager: OfRequest, span: str = USUAL_SPAN) -> HTMLResponse:
+    """What is broken, then the budgets, then what happened, then whether alerting itself works."""
+    span = span if span in SPANS else USUAL_SPAN
+    since = time.time() - SPANS[span]
+    budgets, changes = await asyncio.gather(pager.overview.budgets(span), pager.overview.changes(span))
     firing = sorted(await pager.ask(lambda book: book.list(state="firing")), key=_urgency)
-    resolved = await pager.ask(lambda book: book.list(state="resolved", limit=RECENT))
+    resolved = await pager.ask(lambda book: book.list(state="resolved"))
+    evidence = await pager.read_evidence(firing[:SHOWN])
+    others, missing = changes.answer or ([], [])
+    happened = merge_changes(others, page_changes([*firing, *resolved], pager.settings.base_path), since=since)
     return _render(
         request,
         "index.html",
-        firing=[_view(page, pager) for page in firing[:SHOWN]],
+        firing=[_view(page, pager, evidence.get(page.id)) for page in firing[:SHOWN]],
         open_count=len(firing),
-        resolved=[_view(page, pager) for page in resolved],
+        resolved=[_view(page, pager) for page in resolved[:RECENT]],
         health=pager.deadman.health(),
+        budgets=budgets,
+        happened=happened,
+        missing=[*missing, *([changes.problem] if changes.problem else [])],
+        span=span,
+        spans=list(SPANS),
+        width=WIDTH,
+        height=HEIGHT,
     )
+
+
+@router.get("/alerts")
+async def find_alert(pager: OfRequest, fingerprint: str = "", to: str = "") -> Response:
+    """Where the links of a notification lead: the latest page of an alert, its trace, that trace's logs, or what
+    changed around it. What is not there (yet) leads to the page, an unknown alert to all pages."""
+    page = await pager.ask(lambda book: book.find_latest(fingerprint))
+    base = pager.settings.base_path
+    if page is None:
+        return RedirectResponse(f"{base}/", status_code=303)
+    links = build_links(page, pager.reachable, own=base)
+    target = links.get(to) if to in ("trace", "logs") else f"{links['page']}#changes" if to == "changes" else None
+    return RedirectResponse(target or str(links["page"]), status_code=303)
 
 
 @router.get("/pages/{page_id}")
@@ -53,6 +86,7 @@ async def show_page(page_id: str, request: Request, pager: OfRequest) -> HTMLRes
     page = await pager.ask(lambda book: book.find(page_id))
     if page is None:
         raise HTTPException(404, "There is no such page. Old resolved pages are dropped when the book is full.")
+    evidence = (await pager.read_evidence([page])).get(page_id)
     figures, problem = None, None
     if pager.settings.prometheus_url:
         try:
@@ -60,7 +94,13 @@ async def show_page(page_id: str, request: Request, pager: OfRequest) -> HTMLRes
         except BackendError as error:
             problem = str(error)
     return _render(
-        request, "page.html", one=_view(page, pager), figures=figures, problem=problem, width=WIDTH, height=HEIGHT
+        request,
+        "page.html",
+        one=_view(page, pager, evidence),
+        figures=figures,
+        problem=problem,
+        width=WIDTH,
+        height=HEIGHT,
     )
 
 
@@ -145,10 +185,13 @@ def _render(request: Request, template: str, *, status: int = 200, **context: An
     return HTMLResponse(request.app.state.templates.get_template(template).render(context), status)
 
 
-def _view(page: Page, pager: Pager) -> dict[str, Any]:
+def _view(page: Page, pager: Pager, evidence: Evidence | None = None) -> dict[str, Any]:
     waited = time.time() - page.received_at
     return {
         "page": page,
+        "evidence": evidence,
+        "clues": build_clues(page, evidence),
+        "query_link": partial(build_query_link, pager.settings.base_path),
         "links": build_links(page, pager.reachable, own=pager.settings.base_path),
         "is_searching": "exemplar_query" in page.annotations and page.trace_id is None and waited < PATIENCE_S,
     }

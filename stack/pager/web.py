@@ -13,6 +13,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from stack.pager.clues import emit_share
+
 FOLDER = Path(__file__).parent
 
 _HEADERS = [
@@ -40,6 +42,7 @@ def build_templates(base_path: str) -> Environment:
     environment.filters |= {
         "ago": emit_age,
         "duration": emit_duration,
+        "percent": emit_share,
         "clock": emit_clock,
         "iso": emit_iso,
         "instant": emit_instant,

@@ -70,3 +70,34 @@ if (main) {
   document.getElementById("stale").querySelector("time").textContent = new Date().toLocaleTimeString();
   setTimeout(refresh, seconds * 1000, main, seconds);
 }
+
+// Single keys (listed at the foot of every page): j and k go through what can be opened; a letter follows the link that
+// has it, in the page that has the focus, else in the first one.
+const keysOn = document.getElementById("keys-on");
+keysOn.checked = localStorage.getItem("keys") !== "off";
+keysOn.addEventListener("change", () => localStorage.setItem("keys", keysOn.checked ? "on" : "off"));
+
+function step(by) {
+  const stops = [...document.querySelectorAll("article h2 a, .waterfall summary, .lines summary")];
+  const here = stops.findIndex((stop) => stop.closest("article, details").contains(document.activeElement));
+  stops[here < 0 ? (by > 0 ? 0 : stops.length - 1) : Math.min(Math.max(here + by, 0), stops.length - 1)]?.focus();
+}
+
+addEventListener("keydown", (event) => {
+  const typing = event.target.closest("input, textarea, select, [contenteditable]") && event.target !== keysOn;
+  if (!keysOn.checked || typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "j" || event.key === "k") {
+    step(event.key === "j" ? 1 : -1);
+  } else if (event.key === "?") {
+    const keys = document.getElementById("keys");
+    keys.open = !keys.open;
+    if (keys.open) keys.querySelector("summary").focus();
+  } else if (/^[a-z]$/.test(event.key)) {
+    const wanted = `[data-key="${event.key}"]`;
+    const here = document.activeElement.closest("article")?.querySelector(wanted);
+    (here || document.querySelector(wanted))?.click();
+  } else {
+    return;
+  }
+  event.preventDefault();
+});

@@ -7,142 +7,23 @@ import html
 import json
 import re
 import sqlite3
-import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from stack.pager.api import MAX_BODY_BYTES
-from stack.pager.app import build_app
 from stack.pager.settings import Settings
+from tests.unit.stack.pager_client import Backend, pages, rfc3339, running, until, webhook
 
 pytestmark = pytest.mark.anyio
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7*7 }}"
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-class Backend:
-    """A small HTTP server: answers by path, everything asked of it written down."""
-
-    def __init__(self) -> None:
-        self.answers: dict[str, tuple[int, bytes]] = {"/-/ready": (200, b"ready")}
-        self.asked: list[tuple[str, dict[str, str]]] = []
-        self.is_slow = threading.Event()
-        backend = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                url = urlsplit(self.path)
-                backend.asked.append((url.path, {name: value[0] for name, value in parse_qs(url.query).items()}))
-                while backend.is_slow.is_set():
-                    time.sleep(0.01)
-                status, body = backend.answers.get(url.path, (404, b"{}"))
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-
-    def answer(self, path: str, document: Any, status: int = 200) -> None:
-        self.answers[path] = (status, json.dumps(document).encode())
-
-    def stop(self) -> None:
-        self.is_slow.clear()
-        self._server.shutdown()
-        self._server.server_close()
-
-
-@pytest.fixture
-def backend() -> Iterator[Backend]:
-    one = Backend()
-    yield one
-    one.stop()
-
-
-@pytest.fixture
-def settings(tmp_path: Path, backend: Backend) -> Settings:
-    (tmp_path / "runbooks").mkdir()
-    return Settings(
-        data=tmp_path / "data",
-        prometheus_url=backend.url,
-        jaeger_url=backend.url,
-        loki_url=backend.url,
-        alertmanager_url=backend.url,
-        alertmanager_public_url="https://alertmanager.example",
-        runbooks=tmp_path / "runbooks",
-    )
-
-
-@asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    app = build_app(settings)
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://pager") as client,
-    ):
-        yield client
-
-
-async def until(observe: Callable[[], Awaitable[Any]], wanted: Callable[[Any], bool], timeout_s: float = 10.0) -> Any:
-    """Polls until what is observed is wanted; says what was observed when it never is."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        observed = await observe()
-        if wanted(observed):
-            return observed
-        assert time.monotonic() < deadline, f"last observed: {observed!r:.2000}"
-        await asyncio.sleep(0.02)
-
-
-def rfc3339(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).isoformat()
-
-
-def webhook(status: str = "firing", *, start: float | None = None, **changes: Any) -> dict[str, Any]:
-    start = time.time() - 60 if start is None else start
-    alert = {
-        "status": status,
-        "labels": {
-            "alertname": "CheckoutAvailabilityBurnPage",
-            "service": "checkout",
-            "slo": "availability",
-            "tier": "page",
-        },
-        "annotations": {"summary": "Checkout is failing", "exemplar_query": 'http_bucket{outcome="bad"}'},
-        "startsAt": rfc3339(start),
-        "endsAt": rfc3339(start + 30) if status == "resolved" else "0001-01-01T00:00:00Z",
-        "fingerprint": "6d1a3c1f0b8e9a77",
-    }
-    return {"version": "4", "status": status, "alerts": [alert | changes]}
-
-
-async def pages(client: httpx.AsyncClient, **query: str) -> list[dict[str, Any]]:
-    answer = await client.get("/api/v1/pages", params=query)
-    assert answer.status_code == 200, answer.text
-    listed: list[dict[str, Any]] = answer.json()["pages"]
-    return listed
 
 
 EXEMPLARS = {
@@ -165,12 +46,13 @@ async def test_a_page_appears_once_is_explained_and_ends(settings: Settings, bac
     async with running(settings) as client:
         for _ in range(3):
             assert (await client.post("/api/v1/alerts", json=webhook(start=start))).status_code == 200
-        [page] = await until(lambda: pages(client), lambda listed: listed and listed[0]["trace_id"])
+        [page] = await until(lambda: pages(client), lambda listed: listed[0]["trace_id"] and listed[0]["evidence"])
         assert page["trace_id"] == TRACE
         assert page["links"]["trace"] == f"/traces/{TRACE}"
         assert page["links"]["logs"].startswith(f"/logs/{TRACE}")
         assert page["links"]["runbook"] == "/runbooks/CheckoutAvailabilityBurnPage"
-        assert (await client.get(f"/api/v1/pages/{page['id']}")).json() == page
+        alone = (await client.get(f"/api/v1/pages/{page['id']}")).json()
+        assert {**alone, "evidence": None} == {**page, "evidence": None}
 
         await client.post("/api/v1/alerts", json=webhook("resolved", start=start))
         [ended] = await pages(client)
@@ -536,7 +418,8 @@ async def test_figures_are_drawn_from_what_prometheus_recorded(settings: Setting
     assert "<polyline" in text
     assert "<strong>14.4×</strong>" in text
     assert "<strong>87.31 %</strong>" in text
-    [query] = [query for path, query in backend.asked if path == "/api/v1/query_range"]
+    ranges = [query for path, query in backend.asked if path == "/api/v1/query_range"]
+    [query] = [query for query in ranges if "burn_rate" in query["query"]]
     assert query["query"] == 'slo:current_burn_rate:ratio{service="checkout",slo="availability"}'
 
 

@@ -1,0 +1,77 @@
+"""What happened, in order: pages and their ends, deploys, starts, faults, silences.
+
+Owns how these become one list. Refuses to know how each is found out, and HTML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+from stack.pager.backends import BackendError, Backends
+from stack.pager.changes import Change, read_changes
+from stack.pager.page import CLOSED, Page, parse_time
+from stack.pager.series import Questions
+
+MOST = 100
+_ATTACHED = ("alertname", "slo", "service")
+
+
+async def read_timeline(
+    backends: Backends, questions: Questions, alertmanager_url: str, start: float, end: float
+) -> tuple[list[Change], list[str]]:
+    """What others tell of between two moments, and who of them did not answer. The pages are the pager's own."""
+    changes: list[Change] = []
+    problems: list[str] = []
+    for name, question in (
+        ("Deploys and faults", partial(read_changes, questions, start, end)),
+        ("Silences", partial(_silences, backends, alertmanager_url)),
+    ):
+        try:
+            changes += [change for change in await question() if start <= change.at <= end]
+        except BackendError as error:
+            problems.append(f"{name}: {error}")
+    return changes, problems
+
+
+def page_changes(pages: Iterable[Page], base: str) -> list[Change]:
+    """The beginnings and ends of pages, with links below `base`."""
+    changes = []
+    for page in pages:
+        link, name = f"{base}/pages/{page.id}", page.annotations.get("summary") or page.alert
+        changes.append(Change(page.starts_at, "page", f"{page.tier}: {name}", link))
+        if page.resolved_at is not None:
+            ended = "closed by the pager" if CLOSED in page.annotations else "over"
+            changes.append(Change(page.resolved_at, "over", f"{ended}: {name}", link))
+    return changes
+
+
+def merge_changes(*lists: Iterable[Change], since: float) -> list[Change]:
+    """All of them since a moment, the newest first, at most MOST."""
+    together = [change for changes in lists for change in changes if change.at >= since]
+    return sorted(together, key=lambda change: -change.at)[:MOST]
+
+
+async def _silences(backends: Backends, alertmanager_url: str) -> list[Change]:
+    if not alertmanager_url:
+        return []
+    try:
+        return [
+            change
+            for silence in await backends.read_json(f"{alertmanager_url}/api/v2/silences")
+            for change in _of_silence(silence)
+        ]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise BackendError(f"Alertmanager's answer was not understood ({error!r:.200})") from None
+
+
+def _of_silence(silence: dict[str, Any]) -> list[Change]:
+    matchers = {str(one["name"]): str(one["value"]) for one in silence["matchers"]}
+    what = next((matchers[name] for name in _ATTACHED if name in matchers), "some alerts")
+    who = f" by {silence['createdBy']}" if silence.get("createdBy") else ""
+    why = f" ({silence['comment']})" if silence.get("comment") else ""
+    changes = [Change(parse_time(silence["startsAt"]), "silence", f"{what} silenced{who}{why}")]
+    if silence["status"]["state"] == "expired":
+        changes.append(Change(parse_time(silence["endsAt"]), "silence", f"silence of {what} ended"))
+    return changes
