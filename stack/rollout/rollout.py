@@ -1,37 +1,28 @@
-"""A new version of the API, first on one replica: canary → judge → promote to all, or roll back.
+"""A new version: canary → judge → promote to all, or roll back.
 
-Owns the order and what happens when something goes wrong on the way: whatever ends a rollout before every replica has
-the new version, an error or Ctrl-C too, brings all of them back to the old one. The judgement is `slo.canary`'s, the
-right to begin `slo.gate`'s. Prints nothing; what happens is told as it happens and written into a log of its own, which
-the collector sends to Loki. Deploys show on the dashboards by themselves, because processes say which version they are.
+Owns the order and what happens when something goes wrong on the way: whatever ends a rollout before the new version is
+everywhere, an error or Ctrl-C too, brings the old one back. The judgement is `slo.canary`'s, the right to begin
+`slo.gate`'s; how processes come and go is the ground's business (`machine`, `cluster`). Prints nothing: what happens is
+told as it happens.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from slo.budget import BudgetPolicy
 from slo.canary import Caution, Judgement, observe
 from slo.gate import Gate, observe_readings, open_gate
 from slo.model import Promise
 from slo.prometheus import NoPrometheus, Prometheus
-from stack.components import API, components
-from stack.errors import StackError, WrongUse
-from stack.layout import Layout
-from stack.native import control
-from stack.native.launch import own_version, read_wish
-from stack.state import StackState
+from stack.errors import StackError
 
-VERSION = "SIGNALBOX_VERSION"
 WARM_UP_S = 5.0  # the first requests of a new process fill its pools; they are no measure of a version
 BLIND_S = 30.0  # so long may Prometheus be away before a canary that nobody sees is taken back
 
@@ -44,7 +35,7 @@ class Plan:
     that does not suffice to tell."""
 
     version: str
-    environment: Mapping[str, str] = field(default_factory=dict)  # on top of each replica's own
+    environment: Mapping[str, str] = field(default_factory=dict)  # on top of each process's own
     watch_s: float = 60.0
     patience_s: float = 180.0
     look_s: float = 5.0
@@ -52,6 +43,7 @@ class Plan:
 
     @property
     def caution(self) -> Caution:
+        """Every look gets its share of the doubt."""
         return Caution(self.doubt, looks=max(1, math.ceil(self.patience_s / self.look_s)))
 
 
@@ -76,34 +68,48 @@ class Result:
     took_s: float
 
 
-class Rollout:
-    """One rollout on one running stack."""
+class Ground(Protocol):
+    """Where a version runs. What can fail says why it did not become ready; empty when it did."""
 
-    def __init__(
-        self,
-        layout: Layout,
-        state: StackState,
-        plan: Plan,
-        promises: tuple[Promise, ...],
-        tell: Callable[[News], None],
-    ) -> None:
-        self._layout, self._plan, self._tell_outside = layout, plan, tell
-        self._prometheus = state.urls.get("prometheus") or ""
-        self._promises = tuple(promise.at_clock(state.clock) for promise in promises)
-        self.replicas = tuple(part.name for part in components(state.replicas) if part.job == API)
-        self._before = {name: dict(read_wish(layout).overrides.get(name, {})) for name in self.replicas}
-        versions = {before.get(VERSION, own_version(layout)) for before in self._before.values()}
-        self.stable = min(versions)
-        self._refuse_senseless(state, versions)
+    @property
+    def stable(self) -> str:
+        """The version that runs."""
+
+    @property
+    def canary(self) -> str:
+        """Name of what gets the new version first."""
+
+    def start_canary(self) -> str:
+        """Give it the new version, and wait until it is ready."""
+
+    def trouble(self) -> str:
+        """Why the canary is not ready now."""
+
+    def promote(self, tell: Callable[[str], None]) -> str:
+        """The new version everywhere, a part at a time."""
+
+    def roll_back(self) -> None:
+        """The old version everywhere, whatever was changed so far. Safe to call twice."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One rollout. `promises` are those of the clock that Prometheus runs at."""
+
+    ground: Ground
+    plan: Plan
+    promises: tuple[Promise, ...]
+    prometheus: str
+    tell: Callable[[News], None]
 
     def ask_gate(self, policies: Iterable[BudgetPolicy], exemption: str = "", why: str = "") -> Gate:
-        """Whether the budgets allow a change at all. `why` an exemption is used is written down."""
+        """Whether the budgets allow a change at all. `why` an exemption is used is told."""
         try:
-            with Prometheus(self._prometheus) as server:
-                gate = open_gate(policies, observe_readings(server, self._promises), exemption)
+            with Prometheus(self.prometheus) as server:
+                gate = open_gate(policies, observe_readings(server, self.promises), exemption)
         except NoPrometheus as error:
             raise StackError(str(error)) from None
-        self._tell(News("gate", f"{gate.decision}: {gate.reason}{f' ({why})' if gate.exemption else ''}"))
+        self.tell(News("gate", f"{gate.decision}: {gate.reason}{f' ({why})' if gate.exemption else ''}"))
         return gate
 
     def run(self) -> Result:
@@ -113,115 +119,58 @@ class Rollout:
             with _ended_like_ctrl_c():
                 judgement, reason = self._try_canary()
                 promoted = judgement is not None and judgement.outcome == "promote"
-                if promoted:
-                    self._promote()
+                if promoted and (trouble := self.ground.promote(lambda what: self.tell(News("promote", what)))):
+                    promoted, reason = False, f"the new version did not become ready everywhere: {trouble}"
         except BaseException as error:
             self._roll_back(str(error) or "interrupted")
             raise
         if promoted:
-            self._tell(News("promoted", f"{self._plan.version} runs on all replicas"))
+            self.tell(News("promoted", reason))
         else:
             self._roll_back(reason)
-        version = self._plan.version if promoted else self.stable
+        version = self.plan.version if promoted else self.ground.stable
         return Result(promoted, version, reason, judgement, time.monotonic() - began)
 
     def _try_canary(self) -> tuple[Judgement | None, str]:
-        """What was seen of the canary, and why that decides."""
-        canary = self.replicas[-1]
-        self._tell(News("canary", f"{canary} becomes {self._plan.version}; {self.stable} stays on the others"))
-        if trouble := self._deploy(canary):
-            return None, f"{canary} did not become ready: {trouble}"
+        """What was seen of the canary, and why that decides. Only `promote` promotes."""
+        ground, plan = self.ground, self.plan
+        self.tell(News("canary", f"{ground.canary} becomes {plan.version} beside {ground.stable}"))
+        if trouble := ground.start_canary():
+            return None, f"{ground.canary} did not become ready: {trouble}"
         time.sleep(WARM_UP_S)
         began = seen = time.monotonic()
-        judgement: Judgement | None = None
-        while (gone := time.monotonic() - began) < self._plan.patience_s:
-            time.sleep(self._plan.look_s)
+        why = "nothing was seen"
+        while (gone := time.monotonic() - began) < plan.patience_s:
+            time.sleep(plan.look_s)
             gone = time.monotonic() - began
-            if trouble := self._trouble(canary):
-                return judgement, f"{canary} is not ready: {trouble}"
+            if trouble := ground.trouble():
+                return None, f"{ground.canary} is not ready: {trouble}"
             try:
                 judgement, seen = self._look(gone), time.monotonic()
             except NoPrometheus as error:
                 if time.monotonic() - seen > BLIND_S:
-                    return judgement, f"nobody can see how the canary does: {error}"
+                    return None, f"nobody can see how the canary does: {error}"
                 continue
-            self._tell(News("look", judgement.reason, gone, judgement))
-            if judgement.outcome == "roll back":
-                return judgement, judgement.reason
-            if judgement.outcome == "promote" and gone >= self._plan.watch_s:
-                return judgement, judgement.reason
-        why = judgement.reason if judgement else "nothing was seen"
-        return judgement, f"after {self._plan.patience_s:g} s nobody can tell: {why}"
+            why = judgement.reason
+            self.tell(News("look", why, gone, judgement))
+            if judgement.outcome == "roll back" or (judgement.outcome == "promote" and gone >= plan.watch_s):
+                return judgement, why
+        return None, f"after {plan.patience_s:g} s nobody can tell: {why}"
 
     def _look(self, seconds: float) -> Judgement:
-        with Prometheus(self._prometheus) as server:
-            plan = self._plan
-            return observe(server, self._promises, plan.version, self.stable, seconds, plan.caution)
-
-    def _promote(self) -> None:
-        for name in self.replicas[:-1]:
-            self._tell(News("promote", f"{name} becomes {self._plan.version}"))
-            if trouble := self._deploy(name):
-                raise StackError(f"{name} did not become ready: {trouble}", "The old version runs again")
+        with Prometheus(self.prometheus) as server:
+            stable = self.ground.stable
+            return observe(server, self.promises, self.plan.version, stable, seconds, self.plan.caution)
 
     def _roll_back(self, reason: str) -> None:
-        """The old version everywhere. Finishes whatever signal arrives meanwhile."""
+        """Finishes whatever signal arrives meanwhile."""
         handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            for name in self.replicas:
-                if read_wish(self._layout).overrides.get(name, {}) != self._before[name]:
-                    self._override(name, self._before[name])
-            self._tell(News("rolled back", reason))
+            self.ground.roll_back()
+            self.tell(News("rolled back", reason))
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-
-    def _deploy(self, name: str) -> str:
-        """Give a replica the new version. Why it did not become ready; empty when it did."""
-        return self._override(name, {**self._before[name], **self._plan.environment, VERSION: self._plan.version})
-
-    def _override(self, name: str, environment: Mapping[str, str]) -> str:
-        control.override(self._layout, name, dict(environment) or None)
-        control.follow(self._layout, read_wish(self._layout), lambda state: None)
-        return self._trouble(name)
-
-    def _trouble(self, name: str) -> str:
-        state = control.current_state(self._layout)
-        part = state.named(name) if state else None
-        if part is None:
-            return "the stack was stopped"
-        return "" if part.state == "ready" else part.detail or part.state
-
-    def _refuse_senseless(self, state: StackState, versions: set[str]) -> None:
-        if not state.ready:
-            raise StackError("the stack is not ready", "See `signalbox status`")
-        if len(self.replicas) < 2:
-            raise WrongUse("one replica leaves nothing to compare a canary with", "Run `signalbox up --replicas 2`")
-        if len(versions) > 1:
-            raise WrongUse(f"{' and '.join(sorted(versions))} run already", "Finish that, or run `signalbox restart`")
-        if self._plan.version == self.stable:
-            raise WrongUse(f"{self.stable} runs already", "Name another version")
-
-    def _tell(self, news: News) -> None:
-        self._tell_outside(news)
-        if news.stage != "look":
-            write_line(self._layout.log("rollout"), news, self._plan.version)
-
-
-def write_line(log: Path, news: News, version: str) -> None:
-    """One line in the form of the services' own, so that it stands in Loki beside theirs (`service_name="rollout"`)."""
-    line = {
-        "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
-        "severity": "WARN" if news.stage == "rolled back" else "INFO",
-        "message": f"rollout.{news.stage.replace(' ', '_')}",
-        "service.name": "rollout",
-        "service.namespace": "signalbox",
-        "deployment.environment.name": "development",
-        "rollout.version": version,
-        "rollout.reason": news.what,
-    }
-    with log.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line, separators=(",", ":")) + "\n")
 
 
 @contextmanager
