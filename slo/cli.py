@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typer
 
+from slo.commands.canary import canary
 from slo.commands.gate import gate
 from slo.commands.generate import generate
 from slo.commands.lint import lint
@@ -19,3 +20,4 @@ app.command()(generate)
 add_tools(app)
 app.command()(lint)
 app.command()(gate)
+app.command()(canary)

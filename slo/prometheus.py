@@ -78,11 +78,13 @@ class Prometheus:
             "end": f"{end_s:.3f}",
             "step": f"{step_s:.3f}",
         }
-        courses = []
-        for series in self._ask("/api/v1/query_range", asked, "matrix"):
-            samples = ((float(at), float(value)) for at, value in series["values"])
-            courses.append(Course(series["metric"], tuple(each for each in samples if math.isfinite(each[1]))))
-        return courses
+        return [_course(series) for series in self._ask("/api/v1/query_range", asked, "matrix")]
+
+    def query_samples(self, selector: str, length_s: float, at_s: float | None = None) -> list[Course]:
+        """Every sample of these series in the `length_s` seconds until now or until a moment. Raises NoPrometheus."""
+        asked = {"query": f"{selector}[{max(1, round(length_s * 1000))}ms]"}
+        asked |= {} if at_s is None else {"time": f"{at_s:.3f}"}
+        return [_course(series) for series in self._ask("/api/v1/query", asked, "matrix")]
 
     def _ask(self, path: str, form: dict[str, str], kind: str) -> list[dict[str, Any]]:
         import httpx
@@ -108,3 +110,8 @@ class Prometheus:
             return list(document["data"]["result"])
         except (KeyError, TypeError, AttributeError):
             raise NoPrometheus(f"{self.url} does not answer as Prometheus does; name the address of one") from None
+
+
+def _course(series: dict[str, Any]) -> Course:
+    samples = ((float(at), float(value)) for at, value in series["values"])
+    return Course(series["metric"], tuple(each for each in samples if math.isfinite(each[1])))

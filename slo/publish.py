@@ -9,17 +9,19 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from slo.compiler import compile_boards, compile_definitions
+from slo.emit.kubernetes import emit_kustomization, emit_prometheus_rule
 from slo.emit.runbooks import emit_runbooks
 from slo.parse.tree import Definitions
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 GENERATED = "_generated"
+RULES = REPOSITORY / "observability" / "prometheus" / "rules"
 BOARDS = REPOSITORY / "observability" / "grafana" / "definitions"
 
 State = Literal["missing", "stale", "unchanged", "left over"]
@@ -38,8 +40,11 @@ def plan_files(found: Definitions, out: Path | None, clock: float = 1.0) -> list
     """Every file of these definitions. `out` is None for this repository. Raises ValueError for a runbook that it must
     not overwrite, and OSError."""
     compiled = compile_definitions(found, clock=clock)
-    if out is None:  # the designed dashboards belong to this repository's service, not to others' promises
+    if (
+        out is None
+    ):  # designed dashboards and rules by hand belong to this repository's service, not to others' promises
         compiled |= compile_boards(BOARDS, found.promises)
+        compiled |= _rules_for_the_operator(compiled)
     planned = [_compare(_destination(relative, out), text) for relative, text in compiled.items()]
     runbooks = (REPOSITORY / "docs" if out is None else out) / "runbooks"
     for runbook in emit_runbooks(found.promises):
@@ -58,6 +63,19 @@ def write_files(planned: Iterable[Generated]) -> None:
             generated.path.unlink(missing_ok=True)
         elif generated.state != "unchanged":
             _write(generated.path, generated.text)
+
+
+def _rules_for_the_operator(compiled: Mapping[str, str]) -> dict[str, str]:
+    """Every rule file, compiled or by hand, as a PrometheusRule. Raises OSError."""
+    rules = {
+        path.removeprefix("prometheus/"): text for path, text in compiled.items() if path.startswith("prometheus/")
+    }
+    rules |= {path.name: path.read_text(encoding="utf-8") for path in sorted(RULES.glob("*.yaml"))}
+    files = {
+        f"deploy/kubernetes/rules/{name}": emit_prometheus_rule(name.removesuffix(".yaml").removesuffix("-rules"), text)
+        for name, text in rules.items()
+    }
+    return {**files, "deploy/kubernetes/rules/kustomization.yaml": emit_kustomization(rules)}
 
 
 def _destination(relative: str, out: Path | None) -> Path:

@@ -242,6 +242,36 @@ def profile(
     return 0
 
 
+def rollout(
+    version: Annotated[str, typer.Argument(help="What the new version calls itself, like 1.4.0.")],
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the new version.")
+    ] = None,
+    watch_s: Annotated[float, typer.Option("--watch", help="Watch the canary for so many seconds.")] = 60,
+    patience_s: Annotated[
+        float, typer.Option("--patience", help="Roll back when it cannot be told after so many seconds.")
+    ] = 180,
+    doubt: Annotated[float, typer.Option(help="Accepted chance of a wrong answer, on each side.")] = 0.05,
+    exception: Annotated[str, typer.Option(metavar="NAME", help="Use an exception of the budget policy.")] = "",
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why the exception is used. It is written down.")] = "",
+    image: Annotated[str, typer.Option(help="Roll out this image in the cluster of kubectl's context instead.")] = "",
+    namespace: Annotated[str, typer.Option(metavar="NAME", help="Where in the cluster.")] = "signalbox",
+    prometheus: Annotated[str, typer.Option(metavar="URL", help="The cluster's Prometheus.")] = "",
+    as_json: Json = False,
+) -> int:
+    """Give the API a new version: one replica first, then all, or none if it does worse. 0: promoted. 1: it was not."""
+    from stack.rollout import command
+
+    words = (version, tuple(sets or ()), watch_s, patience_s, doubt, exception, reason, image, namespace, prometheus)
+    layout = Layout.from_environment()
+    document = command.carry_out(layout, lambda: _running(layout), command.Request(*words), _say)
+    if as_json:
+        _print_json(document)
+    else:
+        _results().print(Text(f"{document['outcome']}: {document['reason']}"), soft_wrap=True)
+    return 0 if document["promoted"] else 1
+
+
 def build_app(arguments: Sequence[str]) -> typer.Typer:
     """The command line. A sibling's commands are loaded only when they are called or help is asked for."""
     app = typer.Typer(
@@ -252,7 +282,7 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
-    for command in (up, down, restart, status, urls, logs, doctor, profile):
+    for command in (up, down, restart, rollout, status, urls, logs, doctor, profile):
         app.command()(command)
     passed_on = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
     app.command(context_settings=passed_on)(jobs)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from slo.emit.kubernetes import emit_kustomization
 from slo.emit.scaling.cloudrun import emit_cloudrun_service, emit_crema
 from slo.emit.scaling.ecs import emit_ecs
 from slo.emit.scaling.hpa import emit_adapter_rules, emit_hpa
@@ -31,6 +32,9 @@ def emit_scaling(policies: Iterable[ScalingPolicy], *, clock: float = 1.0) -> di
         files[f"deploy/ecs/{policy.name}.json"] = emit_ecs(policy)
         if policy.workload.kind == "service":
             files[f"deploy/cloudrun/{policy.name}.service.yaml"] = emit_cloudrun_service(policy)
+    for form in ("keda", "hpa"):
+        listed = emit_kustomization(f"{policy.name}.yaml" for policy in policies)
+        files[f"deploy/kubernetes/{form}/kustomization.yaml"] = listed
     files["deploy/kubernetes/hpa/prometheus-adapter.yaml"] = emit_adapter_rules()
     files["deploy/cloudrun/crema.yaml"] = emit_crema(policies)
     return files
