@@ -124,7 +124,7 @@ def test_hand_written_rules_follow_the_clock_like_the_compiled_ones(tmp_path):
     quick = (rendered(tmp_path / "quick", clock=20.0).run / "prometheus/rules/stack.yaml").read_text()
     assert slow == (ROOT / "observability/prometheus/rules/stack.yaml").read_text()
     one, other = (
-        {rule["alert"]: rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]}
+        {rule["alert"]: rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"] if "alert" in rule}
         for text in (slow, quick)
     )
     assert one.keys() == other.keys()
