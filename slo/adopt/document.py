@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from slo.emit.yaml_text import emit_yaml
-from slo.errors import Problem
+from slo.errors import Location, Problem
 from slo.parse.fields import Fields
 
 LONGEST_NAME = 63
+TEAM_LABELS = ("team", "owner", "squad", "pyrra.dev/team")
 NOT_CARRIED = "not-carried"
 NOT_CONVERTIBLE = "not-convertible"
 HEAD = "# Made by `signalbox slo import`. From here on it is yours.\n"
@@ -35,15 +36,17 @@ class Adopted:
 
     services: dict[str, str] = field(default_factory=dict)  # name → team
     slos: dict[str, dict[str, Any]] = field(default_factory=dict)
+    places: dict[str, Location] = field(default_factory=dict)  # of SLOs, where they came from
     problems: list[Problem] = field(default_factory=list)
 
     def add_slo(
         self, name: str, service: str, team: str, *, target_percent: Any, window: str, indicator: dict[str, Any],
-        description: str = "", labels: dict[str, str] | None = None, threshold: dict[str, Any] | None = None,
+        labels: dict[str, str], at: Location, description: str = "", threshold: dict[str, Any] | None = None,
     ) -> None:  # fmt: skip
-        """Take one SLO along."""
+        """Take one SLO along, which was written at a place."""
+        self.places[name] = at
         self.services.setdefault(service, team)
-        metadata: dict[str, Any] = {"name": name, "labels": {**(labels or {}), "team": team}}
+        metadata: dict[str, Any] = {"name": name, "labels": {**labels, "team": team}}
         self.slos[name] = {
             "apiVersion": "openslo/v1",
             "kind": "SLO",
@@ -110,9 +113,16 @@ def labels_of(fields: Fields, key: str = "labels") -> dict[str, str]:
     return {name: inner.text(name, required=False) for name in inner.names()} if inner else {}
 
 
+def note_labels(fields: Fields, labels: dict[str, str]) -> None:
+    """A note on labels that the other tool puts on series and alerts; here they stay in the document."""
+    if others := [label for label in labels if label not in TEAM_LABELS]:
+        what = f"{', '.join(others)[:80]} stay in the document, and are not on series and alerts"
+        fields.problem("labels", NOT_CARRIED, what, "Match team, service, slo and tier in routes and dashboards")
+
+
 def team_of(labels: dict[str, str], fields: Fields, defaults: Defaults, service: str) -> str:
     """Who owns it: a label that says so, what the command line says, or a note and the service's own name."""
-    for key in ("team", "owner", "squad", "pyrra.dev/team"):
+    for key in TEAM_LABELS:
         if labels.get(key):
             return labels[key]
     if defaults.team:

@@ -16,6 +16,7 @@ from slo.adopt.document import (
     counters,
     labels_of,
     measured,
+    note_labels,
     ready_made,
     safe_name,
     team_of,
@@ -46,6 +47,7 @@ def read_pyrra(root: Fields, adopted: Adopted, defaults: Defaults) -> None:
     if not service:
         metadata.problem("labels", NOT_CARRIED, f"no label names the service, {name} stands in", "Use --service")
     service = safe_name(service or name)
+    note_labels(metadata, {key: value for key, value in labels.items() if key not in SERVICE_LABELS})
     unread(
         metadata,
         {
@@ -72,7 +74,7 @@ def read_pyrra(root: Fields, adopted: Adopted, defaults: Defaults) -> None:
     elif found is not None and target is not None and window is not None:
         adopted.add_slo(
             name, service, team, target_percent=float(target), window=format_duration(window), indicator=found[0],
-            description=description, threshold=found[1],
+            description=description, labels=labels, threshold=found[1], at=metadata.place("name"),
         )  # fmt: skip
 
 

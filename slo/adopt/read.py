@@ -77,7 +77,8 @@ def _judge(adopted: Adopted) -> None:
                 refused = {Path(problem.at.file).stem: problem for problem in found.errors}
         for name, problem in refused.items():
             what = f"{name} would be refused: {problem.what}"
-            adopted.problems.append(Problem(Location(name), problem.field, NOT_CONVERTIBLE, what, problem.remedy))
+            place = adopted.places.get(name, Location(name))
+            adopted.problems.append(Problem(place, problem.field, NOT_CONVERTIBLE, what, problem.remedy))
             adopted.slos.pop(name, None)
         if not set(refused) - {"services"}:
             adopted.slos.clear()

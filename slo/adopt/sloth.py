@@ -15,6 +15,7 @@ from slo.adopt.document import (
     Defaults,
     counters,
     labels_of,
+    note_labels,
     ready_made,
     safe_name,
     team_of,
@@ -49,6 +50,7 @@ def read_sloth(root: Fields, adopted: Adopted, defaults: Defaults) -> None:
         return
     service = safe_name(spec.text("service") or "unnamed")
     labels = labels_of(spec)
+    note_labels(spec, labels)
     plugins = {"slo_plugins": _PLUGIN, "sloPlugins": _PLUGIN}
     unread(spec, plugins)
     for slo in spec.mappings("slos"):
@@ -59,7 +61,8 @@ def read_sloth(root: Fields, adopted: Adopted, defaults: Defaults) -> None:
 def _read_slo(slo: Fields, service: str, labels: dict[str, str], adopted: Adopted, defaults: Defaults) -> None:
     name = safe_name(f"{service}-{slo.text('name') or 'unnamed'}")
     objective = slo.number("objective")
-    own = {**labels, **labels_of(slo)}
+    own = {**labels, **(more := labels_of(slo))}
+    note_labels(slo, more)
     description = slo.text("description", required=False)
     team = team_of(own, slo, defaults, service)
     unread(
@@ -80,7 +83,7 @@ def _read_slo(slo: Fields, service: str, labels: dict[str, str], adopted: Adopte
     if indicator is not None and objective is not None:
         adopted.add_slo(
             name, service, team, target_percent=float(objective), window=defaults.window, indicator=indicator,
-            description=description, labels={key: value for key, value in own.items() if key != "team"},
+            description=description, labels=own, at=slo.place("name"),
         )  # fmt: skip
 
 

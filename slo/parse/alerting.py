@@ -118,7 +118,7 @@ def _read_condition(metadata: Fields, spec: Fields) -> Condition | None:
     spec.done()
     if condition is None:
         return None
-    condition.choice("kind", ["burnrate"])
+    condition.choice("kind", ["burnrate"], default="burnrate")
     operator = condition.choice("op", ["gt", "gte", "lt", "lte"], default="gt")
     if operator in ("lt", "lte"):
         what = f"{operator} would alert while the budget burns slower than the threshold, which is when all is well"

@@ -5,12 +5,14 @@ Owns the annotations below `signalbox.dev/` with their forms and defaults. Other
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from slo.parse.fields import NAME, Fields
 
 ANNOTATION = "signalbox.dev/"
+_TEAM = re.compile(r"\w[\w .&/@+-]{0,62}")  # it is a label of alerts, which Prometheus reads as a template
 # A page needs this many bad events in its long window: one error of a quiet night, or one client that retries it
 # once, wakes nobody. At 99.9 % a single error would page while fewer than 69 events fall in the hour (1/T).
 DEFAULT_MIN_EVENTS = 3
@@ -64,6 +66,9 @@ def _read_team(fields: Fields) -> str:
     teams = {key: labels.texts(key) for key in labels.names()}.get("team", [])
     if len(teams) > 1:
         labels.problem("team", "field-form", "names several teams", "Name the one that gets the page")
+    if teams and teams[0] and not _TEAM.fullmatch(teams[0]):
+        remedy = "Choose at most 63 letters, digits, blanks and characters of _.&/@+-"
+        labels.problem("team", "field-form", f"{teams[0][:70]!r} is no name of a team", remedy)
     return teams[0] if teams else ""
 
 

@@ -27,7 +27,8 @@ SMALLEST_BUDGET = Decimal("1e-8")  # a hundred steps of the recorded ratios (slo
 
 @dataclass(frozen=True)
 class Objective:
-    """A target for an indicator, and what tells it from the other objectives of its SLO (empty for the only one)."""
+    """A target for an indicator, what people call it, and what tells it from the other objectives of its SLO (empty
+    for the only one)."""
 
     target: Decimal
     label: str
@@ -61,7 +62,7 @@ def read_objective(
 def _read_label(fields: Fields, several: bool) -> tuple[str, str]:
     label = fields.text("displayName", required=several)
     if not several:
-        return "", ""
+        return label, ""
     letters = "".join(char if char.isascii() and char.isalnum() else " " for char in label.lower())
     suffix = "-".join(letters.split())[:LONGEST_SUFFIX].rstrip("-")
     if label and not suffix:

@@ -34,6 +34,8 @@ def parse_query(text: str) -> Query:
             )
     if expected:
         raise ValueError(f"{expected[-1]!r} is missing at its end; pair the brackets")
+    if text.endswith("]"):
+        raise ValueError("is a range and not a value at one moment; put a function round it, as in max_over_time(…)")
     try:
         selector = None if text.startswith("sum") else parse_selector(text)
     except ValueError:

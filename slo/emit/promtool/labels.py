@@ -63,7 +63,8 @@ def _candidates(matcher: Matcher) -> list[str]:
         return ["", "x"]
     if matcher.operator == "=":
         return [matcher.value]
-    found = [*(value for part in matcher.value.split("|") for value in _met_by(part)), matcher.value]
+    inner = re.sub(r"^\((?:\?:)?(.*)\)$", r"\1", matcher.value)  # (5..|429), as Sloth's users write it
+    found = [*(value for part in inner.split("|") for value in _met_by(part)), matcher.value]
     return [value for value in found if len(value) <= LONGEST_EXAMPLE]
 
 

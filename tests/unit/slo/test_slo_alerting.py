@@ -209,3 +209,12 @@ def test_dependencies_that_silence_one_another_are_refused(tmp_path: Path) -> No
     assert "shop depends on itself in the end" in text
     assert "stock depends on itself in the end" in text
     assert "depends on 'stock', which is not here" in refusals(tmp_path, ring, policy())
+
+
+def test_a_condition_is_a_burn_rate_unless_it_says_otherwise(tmp_path: Path) -> None:
+    text = f"{SLO}---{POLICY}".replace("kind: burnrate, ", "")
+    for word, value in USUAL.items():
+        text = text.replace(word, value)
+    (tmp_path / "a.yaml").write_text(text)
+    (promise,) = parse_definitions(tmp_path).promises
+    assert [tier.burn for tier in promise.tiers("page")] == [10]

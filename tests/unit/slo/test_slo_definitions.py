@@ -133,6 +133,8 @@ REFUSALS = [
     ('min-events: "5"', "min-evens: §5", "metadata.annotations.signalbox.dev/min-evens", "field-unknown"),
     ('min-events: "5"', "liveness: §maybe", "metadata.annotations.signalbox.dev/liveness", "field-form"),
     ("service: shop\n", "service: §shoop\n", "spec.service", "reference-unknown"),
+    ('labels: {tier: "1"}', "labels: {team: §'{{ .Value }}'}", "metadata.labels.team", "field-form"),
+    ('labels: {tier: "1"}', f"labels: {{team: §'{'x' * 64}'}}", "metadata.labels.team", "field-form"),
     ("  description: It answers.", "  §descripton: It answers.", "spec.descripton", "field-unknown"),
     ("description: It answers.", f"description: §{'x' * 5000}", "spec.description", "field-form"),
     ("counter: true", "counter: §maybe", f"{RATIO}.counter", "field-form"),
@@ -237,6 +239,11 @@ def test_all_problems_of_all_files_come_at_once_in_order(tmp_path: Path) -> None
         ("2", "yaml-alias"),
         ("3", "field-form"),
     ]
+
+
+def test_the_only_objective_may_have_a_name_of_its_own_and_the_promise_keeps_its(tmp_path: Path) -> None:
+    (promise,) = parse(tmp_path, SERVICE, SLO.replace("    - target", "    - displayName: Every request\n      target"))
+    assert (promise.name, promise.title) == ("shop-answers", "Shop answers (Every request)")
 
 
 def test_two_slos_may_not_share_alerts(tmp_path: Path) -> None:

@@ -157,6 +157,11 @@ def test_what_is_not_carried_over_is_said_for_each_field_with_a_remedy(files: li
         ("pyrra.yaml", "metadata.labels"),
     }
     assert all(finding["remedy"] and finding["line"] > 1 for finding in findings)
+    kept = {finding["file"]: finding["what"] for finding in findings if "stay in the document" in finding["what"]}
+    assert {Path(file).name: what.split(" stay")[0] for file, what in kept.items()} == {
+        "sloth.yml": "repo",
+        "pyrra.yaml": "prometheus, role",
+    }
 
 
 @pytest.mark.parametrize(
@@ -183,6 +188,7 @@ def test_what_cannot_say_the_same_is_left_out_and_the_rest_is_made(
     document = json.loads(result.stdout)
     assert document["slos"] == ["checkout-api-latency", "checkout-api-ratio-of-counters"]
     errors = [finding for finding in document["findings"] if finding["severity"] == "error"]
+    assert all(error["file"] == str(path) and error["line"] > 1 for error in errors), errors
     assert any(error["field"] == field and said in f"{error['what']}. {error['remedy']}" for error in errors), errors
 
 

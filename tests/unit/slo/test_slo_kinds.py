@@ -153,6 +153,7 @@ def test_a_rule_only_reads_what_was_recorded_before_it(name: str) -> None:
         ("a[5m)", "closes nothing"),
         ('a{b="c}', "cannot stand"),
         ("a # and more", "cannot stand"),
+        ("a[5m]", "is a range"),
         ("rate(a[$__rate_interval])", "cannot stand"),
     ],
 )

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slo.emit.promtool.labels import example_labels
+from slo.parse.selector import parse_selector
 from slo.patterns import check_pattern, matches
 
 PIECES = st.sampled_from(
@@ -76,3 +78,7 @@ def test_what_only_one_language_has_is_refused_with_a_remedy(pattern: str, compl
 
 def test_a_backslash_before_a_letter_is_not_mistaken_for_an_escape() -> None:
     assert matches(r"a\\Z", "a\\Z")
+
+
+def test_labels_are_invented_for_a_pattern_in_parentheses() -> None:
+    assert example_labels(parse_selector('a{code=~"(5..|429)",verb=~"(?:GET)"}')) == {"code": "500", "verb": "GET"}
