@@ -210,7 +210,7 @@ class ComponentPart(Part):
         return False
 
     async def _relieve(self, child: Child) -> None:
-        """Let the predecessor go once the child listens; while it does not, that one serves on. Raises Died, NeverReady."""
+        """Let the predecessor go once the child listens; until then it serves. Raises Died, NeverReady."""
         deadline = time.monotonic() + self.component.start_timeout_s
         ports = {self.stack.blueprint.ports[name] for name in self.component.ports}
         while not all([await asyncio.to_thread(listens, child.identity.pid, port) for port in ports]):
