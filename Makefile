@@ -79,10 +79,10 @@ bench-service: $(VENV)/bench-packages ## What the service carries, and against a
 	$(BIN)/python -m bench.service $(if $(SHORT),--short)
 
 bench-kills: venv ## Promise 7: workers killed fifty times
-	SIGNALBOX_KILLS=50 $(BIN)/python -m pytest tests/acceptance/service/test_jobs.py -k killed --timeout 3000
+	SIGNALBOX_KILLS=50 $(BIN)/python -m pytest tests/acceptance/service/test_jobs.py -k killed
 
 bench-restarts: venv ## Promise 8: every process replaced twenty times under load
-	SIGNALBOX_ROUNDS=20 $(BIN)/python -m pytest tests/acceptance/service/test_life.py -k rolling --timeout 9000
+	SIGNALBOX_ROUNDS=20 $(BIN)/python -m pytest tests/acceptance/service/test_life.py -k rolling
 
 bench-fuzz: venv ## Promise 14: the API asked at random, 10,000 times (needs the stack up; FUZZ="--cases 20000")
 	$(BIN)/python -m bench.fuzz $(FUZZ)

@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         port=options.port,
         drain_s=settings.drain_s,
         trusted_proxies=settings.trusted_proxies,
+        share_port=settings.share_port == "on",
     )
     return 0
 

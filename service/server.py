@@ -54,8 +54,21 @@ class DrainingServer(uvicorn.Server):
         asyncio.get_running_loop().call_later(self._drain_s, setattr, self, "should_exit", True)
 
 
-def serve(app: FastAPI, health: Health, *, host: str, port: int, drain_s: float, trusted_proxies: str) -> None:
-    """Serve ``app`` until the process is told to leave. ``trusted_proxies``: who may say on whose behalf it calls."""
+def serve(
+    app: FastAPI,
+    health: Health,
+    *,
+    host: str,
+    port: int,
+    drain_s: float,
+    trusted_proxies: str,
+    share_port: bool = False,
+) -> None:
+    """Serve ``app`` until the process is told to leave.
+
+    ``trusted_proxies``: who may say on whose behalf it calls. ``share_port``: others of the same user may listen on the
+    port as well, and the kernel gives each new connection to one of them. It begins to listen once ``app`` has started.
+    """
     config = uvicorn.Config(
         app,
         host=host,
@@ -71,4 +84,15 @@ def serve(app: FastAPI, health: Health, *, host: str, port: int, drain_s: float,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=FINISH_TIMEOUT_S,
     )
-    DrainingServer(config, health, drain_s).run()
+    sockets = [_bind_shared(host, port)] if share_port else None
+    DrainingServer(config, health, drain_s).run(sockets)
+
+
+def _bind_shared(host: str, port: int) -> socket.socket:
+    """Bound, and not listening yet: no connection comes before there is somebody to take it."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    shared = socket.socket(family, kind, protocol)
+    shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    shared.bind(address)
+    return shared

@@ -81,6 +81,8 @@ class Settings(BaseSettings):
     # The budget of a request. Below what a leaving server waits for requests in hand (server.FINISH_TIMEOUT_S).
     request_timeout_s: float = Field(default=8.0, gt=0, le=60)
     drain_s: float = Field(default=2.0, ge=0, le=300)
+    # on: a successor may listen on the same port before this process leaves, where no gateway takes replicas in turn.
+    share_port: Literal["on", "off"] = "off"
 
     # Who signs the tokens of callers (OpenID Connect), and for whom they have to be meant.
     sign_in: Literal["required", "off"] = "required"

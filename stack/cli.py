@@ -31,7 +31,7 @@ from stack.native.processes import last_lines
 from stack.state import StackState
 
 INTERRUPTED = 130
-ROLLING = ("api", "worker")  # what a deploy replaces while it is used
+ROLLING = ("api", "payments", "worker")  # what a deploy replaces while it is used
 SIBLINGS = {"slo": "slo.cli", "incident": "incidents.cli", "triage": "incidents.triage.cli"}  # command → its module
 SINGLE = ("triage",)  # siblings that are one command, not a group of them
 FOLLOW_S = 0.2
@@ -81,7 +81,7 @@ def down(
 
 def restart(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Components or services. [default with --rolling: api worker]")
+        list[str] | None, typer.Argument(help="Components or services. [default with --rolling: api payments worker]")
     ] = None,
     rolling: Annotated[
         bool, typer.Option("--rolling", help="One after the other, each ready before the next.")

@@ -56,6 +56,7 @@ class Component:
     optional: bool = False  # the stack is ready without it
     native_only: bool = False  # has no container form: it works on the processes of one machine
     drops_root: bool = False  # refuses to run as root
+    overlaps: bool = False  # its successor listens beside it (SO_REUSEPORT) before it goes: for one nobody balances
     stop_signal: Literal["SIGTERM", "SIGINT"] = "SIGTERM"
     death_signal: Literal["SIGKILL", "SIGQUIT"] = "SIGKILL"  # sent by the kernel when the supervisor dies
     stop_grace_s: float = 10.0
@@ -120,7 +121,13 @@ def api(number: int) -> Component:
 
 
 def service(
-    name: str, base_port: int, *, needs: tuple[str, ...], faults: bool = True, env: Mapping[str, str] = {}
+    name: str,
+    base_port: int,
+    *,
+    needs: tuple[str, ...],
+    faults: bool = True,
+    overlaps: bool = False,
+    env: Mapping[str, str] = {},
 ) -> Component:
     """One process of the service other than the API."""
     return Component(
@@ -133,6 +140,7 @@ def service(
         probe=http(name, "/readyz"),
         metrics=name,
         faults=faults,
+        overlaps=overlaps,
         url=f"http://{{host}}:{{ports[{name}]}}",
         stop_grace_s=20.0,
     )
@@ -459,7 +467,7 @@ def components(replicas: int = DEFAULT_REPLICAS) -> tuple[Component, ...]:
         GATEWAY,
         *(api(number) for number in range(1, replicas + 1)),
         service("worker", 8150, needs=("postgres", "valkey", "seed")),
-        service("payments", 8160, needs=()),
+        service("payments", 8160, needs=(), overlaps=True),
         service(
             "issuer",
             8190,

@@ -35,11 +35,17 @@ def main() -> int:
     wanted = options.only or ("knee", "compare", "deploy", "spike")
     try:
         behind = Behind()
+        if (load := os.getloadavg()[0]) > (os.cpu_count() or 1) / 2:
+            console.print(
+                f"The machine has other work (load {load:.1f}): ratios hold, waits and knees are of little worth."
+            )
         document: dict[str, Any] = {"short_run": options.short, "machine": machine()}
         if "compare" in wanted:
             document["compare"] = cases.compare(behind, rounds, seconds, console.print)
         if "deploy" in wanted:
             document["deploy"] = cases.deploy(behind, seconds, console.print)
+        if "compare" in document and "deploy" in document:
+            document["claims"] = cases.claims(document["compare"], document["deploy"])
         if "spike" in wanted:
             document["spike"] = cases.spike(behind, seconds, console.print)
         if "knee" in wanted:
@@ -78,6 +84,9 @@ def show(document: dict[str, Any], console: Console) -> None:
                 f"{of['failed']} of {of['sent']}",
             )
         console.print(table)
+    for name, of in document.get("claims", {}).items():
+        verdict = "held" if of["held"] else "NOT held"
+        console.print(f"claimed {_change(of['claimed'])}, measured {_change(of['measured'])} ({verdict}): {name}")
     for variant, of in document.get("deploy", {}).items():
         console.print(f"deploy of {variant}: {of['failed']} of {of['sent']} requests failed")
     for variant, phases in document.get("spike", {}).items():
@@ -87,8 +96,13 @@ def show(document: dict[str, Any], console: Console) -> None:
         carried = f"{of['carried']['rate_per_s']:.0f}/s" if of["carried"] else "not even the first rate"
         console.print(
             f"{of['replicas']} replicas carry {carried}, {of['requests_per_core_s']} requests a second and core of all"
-            f" parts; beyond it {of['beyond']['why']}; fullest: {of['saturates_first']}"
+            f" parts; beyond it {of['beyond']['why'] if of['beyond'] else 'nothing was tried'}; fullest:"
+            f" {of['saturates_first']}"
         )
+
+
+def _change(figure: float) -> str:
+    return f"{figure:+.0%}" if isinstance(figure, float) else str(figure)
 
 
 def plot(compared: dict[str, Any], path: Path) -> None:

@@ -8,10 +8,13 @@ at that moment. Owns the arithmetic. Knows nothing of how servers are started.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
+
+import psutil
 
 from bench.service.load import Outcome, Traffic
 from bench.service.servers import ALL_STEPS, PLAIN, SERVICE, STEPS, Behind, Server, Variant, running
@@ -23,41 +26,58 @@ FIRST_RATE, STEP = 50.0, 1.4
 REPLICAS = (1, 2, 4)
 COMPARED_RATE = 30.0  # what the plain variant carries as well
 SPIKE = 10
+LEAST_RATE = 2.0
+FULL = 0.9  # of all cores: nothing can be carried beyond that, whichever part comes first
+
+# What the blueprint says that this way of doing it brings: shares of the plain variant's, and failures in a deploy.
+CLAIMED_P95, CLAIMED_COST, CLAIMED_FAILED = -0.80, -0.40, 0
+
+SERVERS, DRIVER = "servers", "the load driver"
 
 Tell = Callable[[str], None]
 
 
 def knee(behind: Behind, seconds: float, tell: Tell) -> list[dict[str, Any]]:
-    """The highest rate that so many replicas carry, and which part used most of a core there."""
+    """The highest rate that so many replicas carry, and what was full beyond it.
+
+    Rates rise to the knee from the first; where not even that is carried, they fall until one is.
+    """
     found = []
     for replicas in REPLICAS:
         with running(SERVICE, behind.environment, replicas) as servers:
             asyncio.run(_drive(servers, FIRST_RATE, seconds, seed=1))  # pools and caches are filled
-            rate, best, reason = FIRST_RATE, None, ""
-            while not reason:
-                before, started = _cpu(servers, behind), time.monotonic()
-                outcome = asyncio.run(_drive(servers, rate, seconds, seed=round(rate)))
-                took_s = time.monotonic() - started
-                used = {name: (cpu - before[name]) / took_s for name, cpu in _cpu(servers, behind).items()}
-                reason = _over(outcome)
-                tell(f"{replicas} replicas, {rate:.0f}/s: p95 {outcome.quantile_ms(0.95):.0f} ms {reason}")
-                if not reason:
-                    best = _figures(rate, outcome, used)
-                    rate *= STEP
+            rate, best, beyond = FIRST_RATE, None, None
+            while rate >= LEAST_RATE and not (best and beyond):
+                figures = _at_rate(servers, behind, rate, seconds)
+                tell(f"{replicas} replicas, {rate:.0f}/s: p95 {figures['p95_ms']:.0f} ms {figures['why']}")
+                if figures["why"]:
+                    beyond = figures
                 else:
-                    beyond = _figures(rate, outcome, used)
+                    best = figures
+                rate = rate * STEP if beyond is None else rate / STEP
         at = best or beyond
-        cores = sum(at["cores"].values())
+        assert at is not None
+        cores = sum(used for name, used in at["cores"].items() if name != DRIVER)
         found.append(
             {
                 "replicas": replicas,
                 "carried": best,
-                "beyond": {**beyond, "why": reason},
+                "beyond": beyond,
                 "requests_per_core_s": round(at["rate_per_s"] / cores, 1) if cores else None,
-                "saturates_first": _first_full(beyond["cores"], replicas),
+                "saturates_first": _first_full(beyond or at, replicas),
             }
         )
     return found
+
+
+def _at_rate(servers: Sequence[Server], behind: Behind, rate: float, seconds: float) -> dict[str, Any]:
+    """Waits, failures, cores used by each part and the share of the whole machine; ``why`` it is too much, if it is."""
+    before, busy_before, started = _cpu(servers, behind), _busy_s(), time.monotonic()
+    outcome = asyncio.run(_drive(servers, rate, seconds, seed=round(rate)))
+    took_s = time.monotonic() - started
+    used = {name: (cpu - before[name]) / took_s for name, cpu in _cpu(servers, behind).items()}
+    busy = (_busy_s() - busy_before) / took_s / (os.cpu_count() or 1)
+    return {**_figures(rate, outcome, used), "machine_busy": round(busy, 2), "why": _over(outcome)}
 
 
 def compare(behind: Behind, rounds: int, seconds: float, tell: Tell) -> dict[str, Any]:
@@ -75,8 +95,8 @@ def compare(behind: Behind, rounds: int, seconds: float, tell: Tell) -> dict[str
                     seen[variant.name].append(
                         {
                             "p95_ms": outcome.quantile_ms(0.95),
-                            "server_ms": 1000 * used["servers"] / outcome.sent,
-                            "all_ms": 1000 * sum(used.values()) / outcome.sent,
+                            "server_ms": 1000 * used[SERVERS] / outcome.sent,
+                            "all_ms": 1000 * sum(cpu for name, cpu in used.items() if name != DRIVER) / outcome.sent,
                             "failed": sum(outcome.failed.values()),
                             "sent": outcome.sent,
                         }
@@ -159,8 +179,31 @@ class _all_running:
             context.__exit__(*reason)
 
 
+def claims(compared: dict[str, Any], deployed: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The blueprint's three claims beside what was measured, as changes against the plain variant.
+
+    Cost is CPU time a request, of the service and of everything behind it.
+    """
+    against = compared[SERVICE.name]["against_plain"]
+    measured = {
+        "p95 at the same rate": (CLAIMED_P95, round(against["p95"] - 1, 3)),
+        "cost of a request": (CLAIMED_COST, round(against["all_cpu"] - 1, 3)),
+        "requests failed in a deploy": (CLAIMED_FAILED, deployed[SERVICE.name]["failed"]),
+    }
+    return {
+        name: {"claimed": claimed, "measured": ours, "held": ours <= claimed}
+        for name, (claimed, ours) in measured.items()
+    }
+
+
 def _cpu(servers: Sequence[Server], behind: Behind) -> dict[str, float]:
-    return {"servers": sum(server.cpu_s() for server in servers), **behind.cpu_s()}
+    return {SERVERS: sum(server.cpu_s() for server in servers), DRIVER: time.process_time(), **behind.cpu_s()}
+
+
+def _busy_s() -> float:
+    """CPU time that the whole machine has spent on anything, other people's work included."""
+    times = psutil.cpu_times()
+    return times.user + times.nice + times.system + times.irq + times.softirq + times.steal
 
 
 def _over(outcome: Outcome) -> str:
@@ -182,11 +225,14 @@ def _figures(rate: float, outcome: Outcome, used: dict[str, float]) -> dict[str,
     }
 
 
-def _first_full(cores: dict[str, float], replicas: int) -> str:
-    """Which part is nearest to all that it can use: a core for each process of the service."""
-    shares = {name: used / (replicas if name == "servers" else 1) for name, used in cores.items()}
+def _first_full(figures: dict[str, Any], replicas: int) -> str:
+    """Which part is nearest to all it can use, a core for each process; or the machine, when that is full before."""
+    shares = {name: used / (replicas if name == SERVERS else 1) for name, used in figures["cores"].items()}
     name = max(shares, key=lambda part: shares[part])
-    return f"{'the service' if name == 'servers' else name}: {shares[name]:.0%} of a core each"
+    said = f"{'the service' if name == SERVERS else name}: {shares[name]:.0%} of a core each"
+    if figures["machine_busy"] < FULL or shares[name] >= FULL:
+        return said
+    return f"the machine: {figures['machine_busy']:.0%} of {os.cpu_count()} cores are busy; then {said}"
 
 
 def _against(figures: Sequence[dict[str, Any]], plain: Sequence[dict[str, Any]]) -> dict[str, Any]:

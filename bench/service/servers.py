@@ -31,16 +31,20 @@ class NotUp(Exception):
 
 @dataclass(frozen=True)
 class Variant:
-    """One way of doing it. ``switches``: of the plain variant; None: the service."""
+    """One way of doing it: a program to run, and the ``switches`` of the plain one."""
 
     name: str
-    switches: tuple[str, ...] | None
+    switches: tuple[str, ...] = ()
+    program: tuple[str, ...] = ("bench.service.naive",)
 
 
-SERVICE = Variant("service", None)
-PLAIN = Variant("plain", ())
-# The plain one with one improvement each, then with all four.
-STEPS = (*(Variant(f"plain + {name}", (name,)) for name in ("pool", "joins", "cache", "replica")),)
+SERVICE = Variant("service", program=("service", "api"))
+PLAIN = Variant("plain")
+# The plain one with one improvement each; and with all four that are switches, which leaves the asynchronous one.
+STEPS = (
+    *(Variant(f"plain + {name}", (name,)) for name in ("pool", "joins", "cache", "replica")),
+    Variant("plain + async", program=("bench.service.naive_async",)),
+)
 ALL_STEPS = Variant("plain + all four", ("pool", "joins", "cache", "replica"))
 
 
@@ -53,13 +57,12 @@ class Server:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        module = ["service", "api"] if variant.switches is None else ["bench.service.naive"]
-        self._command = [sys.executable, "-m", *module, "--port", str(self.port)]
+        self._command = [sys.executable, "-m", *variant.program, "--port", str(self.port)]
         self._environment = {
             **environment,
             "SIGNALBOX_INSTANCE": f"bench-{number}",
             "SIGNALBOX_SIGN_IN": "off",
-            "NAIVE": ",".join(variant.switches or ()),
+            "NAIVE": ",".join(variant.switches),
         }
         self.start()
 

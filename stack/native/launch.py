@@ -58,6 +58,9 @@ def read_wish(layout: Layout) -> Wish:
         return Wish()
 
 
+SHARE_PORT = "SIGNALBOX_SHARE_PORT"  # tells the service to let its successor listen beside it
+
+
 @dataclass(frozen=True)
 class Ground:
     """What a component stands on: its data folder, its programs by name, and the user it runs as (None: our own)."""
@@ -111,6 +114,7 @@ class Blueprint:
                 "LANG": "C.UTF-8",
                 "PYTHONUNBUFFERED": "1",
                 MARK: str(self.layout.state),
+                **({SHARE_PORT: "on"} if isinstance(part, Component) and part.overlaps else {}),
                 **{name: template.format_map(values) for name, template in part.env.items()},
                 **self.wish.overrides.get(part.name, {}),
             },

@@ -21,6 +21,7 @@ from stack.errors import StackError
 from stack.layout import Layout
 from stack.native import postgres, probes
 from stack.native.launch import Blueprint, Ground, Launch, own_version
+from stack.native.ports import listens
 from stack.native.processes import Child, obituary, run_to_end, start_child
 from stack.state import ComponentPhase, ComponentState
 
@@ -182,6 +183,7 @@ class ComponentPart(Part):
         self.needs = component.needs
         self.state.url = stack.blueprint.url(component)
         self._child: Child | None = None
+        self._predecessor: Child | None = None  # serves until the child does
         self._refusal = ""  # why the running process did not take a changed configuration
 
     async def _live(self) -> bool:
@@ -200,14 +202,42 @@ class ComponentPart(Part):
             death_signal=signal.Signals[self.component.death_signal],
         )
         self._tell_process()
+        if self._predecessor is not None:
+            await self._relieve(self._child)
         await self._watch(self._child, launch, ground)
+        if self.component.overlaps:
+            self._predecessor, self._child = self._child, None
         return False
+
+    async def _relieve(self, child: Child) -> None:
+        """Let the predecessor go once the child listens; until then it serves. Raises Died, NeverReady."""
+        deadline = time.monotonic() + self.component.start_timeout_s
+        ports = {self.stack.blueprint.ports[name] for name in self.component.ports}
+        while not all([await asyncio.to_thread(listens, child.identity.pid, port) for port in ports]):
+            if time.monotonic() > deadline:
+                raise NeverReady(f"does not listen after {self.component.start_timeout_s:.0f} s")
+            await first_of(child.wait(), timeout_s=STARTING_INTERVAL_S)
+            if (code := child.process.returncode) is not None:
+                raise Died(obituary(code, self._log))
+        await self._let_go()
+
+    async def end(self) -> None:
+        await super().end()
+        await self._let_go()
+
+    async def _let_go(self) -> None:
+        if self._predecessor is not None:
+            await self._stop(self._predecessor)
+            self._predecessor = None
 
     async def _clear_up(self) -> None:
         if self._child is not None:
-            await self._child.stop(signal.Signals[self.component.stop_signal], self.component.stop_grace_s)
+            await self._stop(self._child)
             self._child = None
             self._tell_process()
+
+    async def _stop(self, child: Child) -> None:
+        await child.stop(signal.Signals[self.component.stop_signal], self.component.stop_grace_s)
 
     @property
     def _log(self) -> Path:

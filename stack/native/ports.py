@@ -55,3 +55,11 @@ def who_listens(ports: set[int]) -> dict[int, str]:
                 with suppress(psutil.Error):
                     holders[port] = f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
     return holders
+
+
+def listens(pid: int, port: int) -> bool:
+    """Whether this very process, and not merely somebody, listens on the port."""
+    with suppress(psutil.Error, OSError):
+        found = psutil.Process(pid).net_connections(kind="tcp")
+        return any(one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port for one in found)
+    return False

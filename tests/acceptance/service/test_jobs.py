@@ -94,7 +94,7 @@ def with_databases(url: str, work: Callable[[Databases], Any]) -> Any:
     return asyncio.run(run())
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(400 + 60 * KILLS)
 def test_workers_killed_at_any_moment_lose_no_order_and_fulfil_none_twice(
     stack: Stack, addresses: Addresses, sql: Sql, database: str, tmp_path: Path
 ) -> None:

@@ -86,7 +86,7 @@ class Load:
 @pytest.mark.timeout(300 * ROUNDS + 100)
 def test_a_rolling_restart_under_load_fails_no_request(stack: Stack, user: httpx.Client) -> None:
     """Promise 8, through the stack's own gateway."""
-    names = ("api-1", "api-2", "worker")
+    names = ("api-1", "api-2", "payments", "worker")
     before = {name: stack.component(name)["pid"] for name in names}
     with Load(stack.urls["gateway"], dict(user.headers), products=1000) as load:
         eventually(lambda: load.answers["good"] > 10, "the first answers")

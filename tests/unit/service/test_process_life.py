@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 pytestmark = pytest.mark.processes
@@ -102,3 +103,41 @@ def test_a_second_signal_skips_the_wait(payments: tuple[subprocess.Popen[bytes],
         assert time.monotonic() < deadline
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=20) == 0
+
+
+def test_a_successor_takes_over_the_port_and_nobody_is_refused(tmp_path: Path) -> None:
+    port, env = free_port(), environment(SHARE_PORT="on", DRAIN_S="0.5")
+    with (tmp_path / "payments.log").open("wb") as log:
+
+        def start() -> subprocess.Popen[bytes]:
+            command = [sys.executable, "-m", "service", "payments", "--port", str(port)]
+            return subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
+
+        def listens(process: subprocess.Popen[bytes]) -> bool:
+            found = psutil.Process(process.pid).net_connections(kind="tcp")
+            return any(one.status == psutil.CONN_LISTEN for one in found)
+
+        def ask() -> int:
+            try:
+                return httpx.get(f"http://127.0.0.1:{port}/livez", timeout=10).status_code
+            except httpx.TransportError:  # it stood in line with the one that left; callers ask again, as the api does
+                return httpx.get(f"http://127.0.0.1:{port}/livez", timeout=10).status_code
+
+        first = start()
+        processes = [first]
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+                probe(client, "/livez", 200)
+            processes.append(start())
+            while not listens(processes[1]):
+                assert ask() == 200
+                assert processes[1].poll() is None
+            first.send_signal(signal.SIGTERM)
+            while first.poll() is None:
+                assert ask() == 200
+            assert first.returncode == 0
+            assert ask() == 200
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()

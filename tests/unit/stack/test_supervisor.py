@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -44,6 +45,13 @@ class Tiny:
         write_wish(self.layout, self.wish)
         if self.process is not None:
             self.process.send_signal(signal.SIGHUP)
+
+    def restart(self, name: str) -> None:
+        restarts = {**self.wish.restarts, name: self.wish.restarts.get(name, 0) + 1}
+        self.wish = replace(self.wish, number=self.wish.number + 1, restarts=restarts)
+        write_wish(self.layout, self.wish)
+        assert self.process
+        self.process.send_signal(signal.SIGHUP)
 
     def state(self) -> StackState | None:
         return read_state(self.layout.run / "state.json")
@@ -226,3 +234,25 @@ def test_it_ends_at_any_moment_with_nothing_left(tiny):
         assert tiny.process.returncode == 0
         assert marked(tiny.layout.state) == []
     assert json.loads((tiny.layout.run / "wish.json").read_text())["number"] == 3
+
+
+def test_what_overlaps_is_restarted_with_somebody_always_there(tiny):
+    tiny.start()
+    before = tiny.until_ready().named("sink").pid
+    tiny.restart("sink")
+    after = tiny.until_ready().named("sink").pid
+    assert after != before
+    assert not psutil.pid_exists(before)
+    assert [line for line in tiny.diary() if line.endswith("sink")] == ["begins sink", "begins sink", "ends sink"]
+
+
+def test_a_successor_that_does_not_start_leaves_its_predecessor_in_place(tiny):
+    tiny.start()
+    before = tiny.until_ready().named("sink").pid
+    broken = tiny.flag("sink.broken")
+    tiny.restart("sink")
+    tiny.until(lambda: tiny.component("sink").state == "failed", "the successor has failed")
+    assert psutil.pid_exists(before)
+    broken.unlink()
+    tiny.until_ready()
+    assert not psutil.pid_exists(before)

@@ -30,7 +30,8 @@ def serve(folder: Path, port: int, name: str) -> None:
         sys.exit(f"{name} is broken")
     signal.signal(signal.SIGTERM, leave)
     note("begins")
-    with socket.create_server(("127.0.0.1", port)) as server:
+    shared = os.environ.get("SIGNALBOX_SHARE_PORT") == "on"
+    with socket.create_server(("127.0.0.1", port), reuse_port=shared) as server:
         while True:
             connection, _ = server.accept()
             with connection:
@@ -71,7 +72,7 @@ def supervise(folder: Path, first_port: int) -> None:
             server("door", 0, needs=("api",), env={"UPSTREAMS": "{upstreams}"}),
             *(server(f"api-{n}", n, job="api", needs=("fill",)) for n in range(1, replicas + 1)),
             server("store", 5, sends_to=("sink",), reload=Reload(port="store", path="/reload")),
-            server("sink", 6),
+            server("sink", 6, overlaps=True),
         )
 
     script = f"echo runs fill >> {folder}/diary; if test -e {folder}/fill.broken; then echo no room; exit 3; fi"
