@@ -25,6 +25,8 @@ TRACES = 60
 """Traces of one search. Searches are spread over a window, so that a few hundred of them stand for all of it."""
 SLICES = 3
 LINES = 1_500
+# Scrapes a second. Where the window before has less than this share of those now, the system is younger than it.
+COVERED, LEAST_COVERED = "max(count_over_time(up[$w])) / $s", 0.25
 # The canonical line of each request is at INFO: what is routine says nothing new.
 NOTEWORTHY = '{service_name=~".+"} | severity_text!~`(?i)info|debug` | detected_level!~`info|debug`'
 
@@ -71,8 +73,10 @@ class Reader:
             Figure(detector, self._fill(detector.query, self._windows.now), *answer)
             for detector, answer in zip(detectors, answers, strict=True)
         ]
-        samples = await self._at('max(count_over_time(up{job=~"api|gateway|worker"}[$w])) / $s', self._windows.before)
-        self._found.no_baseline = not samples
+        (seen_now, seen_before) = await self._both(COVERED)
+        self._found.no_baseline = bool(seen_now) and (
+            not seen_before or seen_before[0][1] < LEAST_COVERED * seen_now[0][1]
+        )
         self._say(f"{len(detectors)} figures compared")
 
     async def _builds(self) -> None:
