@@ -7,12 +7,12 @@ evidence itself. Refuses to judge.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from incidents.observe import BackendError, Backends, LogLine
+from incidents.observe import BackendError, Backends, LogLine, Unreached
 from incidents.trace import Span
 from incidents.triage.figures import Figure, Samples
 from incidents.triage.rules import Rules
@@ -45,6 +45,7 @@ class Observation:
     failing: tuple[list[list[Span]], list[list[Span]]] = ((), ())  # type: ignore[assignment]
     lines: tuple[list[LogLine], list[LogLine]] = ((), ())  # type: ignore[assignment]
     missing: dict[str, str] = field(default_factory=dict)
+    unreached: set[str] = field(default_factory=set)
     no_baseline: bool = False
     """The window before has (nearly) no samples: the system is younger than that."""
 
@@ -104,7 +105,7 @@ class Reader:
 
     async def _lines(self) -> None:
         now, before = self._windows.now, self._windows.before
-        self._found.lines = (await self._log_lines(now), await self._log_lines(before))
+        self._found.lines = await asyncio.gather(self._log_lines(now), self._log_lines(before))
         self._say(f"{sum(map(len, self._found.lines))} log lines read")
 
     async def _log_lines(self, window: Window) -> list[LogLine]:
@@ -129,14 +130,21 @@ class Reader:
             query = query.replace(name, value)
         return query
 
-    async def _guarded(self, backend: str, asked: Awaitable[T], otherwise: T) -> T:
-        """The answer, or `otherwise` and a note; a few at once, so that triage is no burden to who is ill."""
+    async def _guarded(self, backend: str, asked: Coroutine[Any, Any, T], otherwise: T) -> T:
+        """The answer, or `otherwise` and a note. A few at once, and none once a backend is seen to be gone: triage is
+        no burden to who is ill, and waits for nobody twice."""
         async with self._turns:
+            if backend in self._found.unreached:
+                asked.close()
+                return otherwise
             try:
                 return await asked
+            except Unreached as error:
+                self._found.unreached.add(backend)
+                self._found.missing[backend] = str(error)
             except BackendError as error:
                 self._found.missing.setdefault(backend, str(error))
-                return otherwise
+            return otherwise
 
 
 async def observe_pages(backends: Backends) -> list[dict[str, Any]]:
