@@ -7,6 +7,7 @@ evidence itself. Refuses to judge.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from incidents.triage.versions import QUERIES, Builds
 from incidents.triage.windows import Window, Windows
 
 AT_ONCE = 8
+PATIENCE = 2
+"""Silences before a backend that has not answered once is asked no more."""
 LEAST_HALF_S = 10.0
 TRACES = 60
 """Traces of one search. Searches are spread over a window, so that a few hundred of them stand for all of it."""
@@ -60,11 +63,14 @@ class Reader:
         self._say = say
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._found = Observation(windows)
+        self._answers: Counter[str] = Counter()
+        self._silences: Counter[str] = Counter()
 
     async def read(self) -> Observation:
         """Everything. Never raises for a backend that does not answer."""
         self._say("reading figures, traces and log lines of two windows")
         await asyncio.gather(self._figures(), self._builds(), self._traces(), self._lines(), self._reach_pager())
+        self._found.unreached = self._silent()
         return self._found
 
     async def _figures(self) -> None:
@@ -131,20 +137,29 @@ class Reader:
         return query
 
     async def _guarded(self, backend: str, asked: Coroutine[Any, Any, T], otherwise: T) -> T:
-        """The answer, or `otherwise` and a note. A few at once, and none once a backend is seen to be gone: triage is
-        no burden to who is ill, and waits for nobody twice."""
+        """The answer, or `otherwise` and a note.
+
+        A few at once, and no more once a backend has given nothing but silence: triage is no burden to who is ill.
+        """
         async with self._turns:
-            if backend in self._found.unreached:
+            if self._silences[backend] >= PATIENCE and not self._answers[backend]:
                 asked.close()
                 return otherwise
             try:
-                return await asked
-            except Unreached as error:
-                self._found.unreached.add(backend)
-                self._found.missing[backend] = str(error)
+                answer = await asked
+                self._answers[backend] += 1
+                return answer
             except BackendError as error:
                 self._found.missing.setdefault(backend, str(error))
+                if isinstance(error, Unreached):
+                    self._silences[backend] += 1
+                else:
+                    self._answers[backend] += 1
             return otherwise
+
+    def _silent(self) -> set[str]:
+        """Backends that never answered. One silence among many answers is a busy machine."""
+        return {backend for backend in self._silences if not self._answers[backend]}
 
 
 async def observe_pages(backends: Backends) -> list[dict[str, Any]]:
