@@ -28,11 +28,17 @@ MAX_TRACES = 100
 MAX_POINTS = 600
 """Points a series keeps in the evidence: more than a plot has pixels for."""
 
+GATEWAY_ERRORS = (502, 503, 504)
+
 T = TypeVar("T")
 
 
 class BackendError(Exception):
     """A backend gave no usable answer; the text says which one and what it said."""
+
+
+class Unreached(BackendError):
+    """A backend gave no answer at all, or a proxy answered for it."""
 
 
 @dataclass(frozen=True)
@@ -210,11 +216,13 @@ class Backends:
             answer = await self.client.get(self.endpoints.url(name) + path, params=parameters)
             if answer.status_code == httpx.codes.NOT_FOUND and missing is not None:
                 return missing
+            if answer.status_code in GATEWAY_ERRORS:
+                raise Unreached(f"{name} answered {answer.status_code}: {answer.text.strip()[:200]}")
             if not answer.is_success:
                 raise BackendError(f"{name} answered {answer.status_code}: {answer.text.strip()[:200]}")
             return answer.json()
         except httpx.HTTPError as error:
-            raise BackendError(f"{name} does not answer ({type(error).__name__})") from None
+            raise Unreached(f"{name} does not answer ({type(error).__name__})") from None
         except ValueError:
             raise BackendError(f"{name} answered something that is not JSON") from None
 

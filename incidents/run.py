@@ -201,7 +201,7 @@ class Run:
         self._note(f"the page's exemplar trace: {crossed}", ok=found)
 
     async def _ask_triage(self) -> None:
-        """What triage makes of it at this moment. It goes into the report and decides nothing."""
+        """What triage makes of it now, beside everything else. It goes into the report and decides nothing."""
         truth = None if self.record.twin else self.scenario.cause
         try:
             async with asyncio.timeout(TRIAGE_S):

@@ -6,6 +6,7 @@ which templates count as new and what their words speak of. Refuses to know Loki
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -31,8 +32,13 @@ _MASKS = (
     (r"(?<![\w.])\d+(?:\.\d+)?", "N"),
 )
 _STACK = re.compile(r"^\s+(File |at |\^)|^Traceback|^\s*$|^\t")
-IGNORED = re.compile(r"\bfault\.changed\b")
-"""What somebody broke on purpose is no evidence: triage has to find it by its traces."""
+IGNORED = re.compile(r"\bfault\.changed\b|\bpage \S+ (opened|closed|resolved)\b")
+"""What somebody broke on purpose is no evidence: triage has to find it by its traces. Nor is that an alert fires."""
+NOTABLE = re.compile(
+    r"error|fatal|panic|fail|exception|warn|refus|time.?out|blocked|waiting|denied|kill|expire", re.IGNORECASE
+)
+"""Of lines without a severity, such as those of servers, only these count; the others are mostly parts of longer."""
+_MESSAGES = ("msg", "message", "event", "error")
 
 
 @dataclass(frozen=True)
@@ -104,12 +110,24 @@ def line_deviations(templates: Iterable[Template], rules: Rules) -> list[Deviati
 
 def _text(line: LogLine) -> str:
     """The line's message with its exception's type; the first line of it only, and nothing for parts of a stack."""
-    text = line.text.strip("\n")
-    if _STACK.search(text) or IGNORED.search(text):
+    text = _message(line.text.strip("\n"))
+    if _STACK.search(text) or IGNORED.search(text) or not ("severity_text" in line.labels or NOTABLE.search(text)):
         return ""
     kind = line.labels.get("exception_type", "").rpartition(".")[2]
     first = text.split("\n", 1)[0][:500]
     return f"{first} {kind}".strip()
+
+
+def _message(text: str) -> str:
+    """What a line says: of a JSON object its message, and its status where it has one."""
+    if not text.startswith("{"):
+        return text
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return text
+    said = next((str(document[key]) for key in _MESSAGES if document.get(key)), text)
+    return f"{said} {document['status']}" if "status" in document else said
 
 
 def _config() -> TemplateMinerConfig:

@@ -7,12 +7,13 @@ evidence itself. Refuses to judge.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from incidents.observe import BackendError, Backends, LogLine
+from incidents.observe import BackendError, Backends, LogLine, Unreached
 from incidents.trace import Span
 from incidents.triage.figures import Figure, Samples
 from incidents.triage.rules import Rules
@@ -20,11 +21,15 @@ from incidents.triage.versions import QUERIES, Builds
 from incidents.triage.windows import Window, Windows
 
 AT_ONCE = 8
+PATIENCE = 2
+"""Silences before a backend that has not answered once is asked no more."""
 LEAST_HALF_S = 10.0
 TRACES = 60
 """Traces of one search. Searches are spread over a window, so that a few hundred of them stand for all of it."""
 SLICES = 3
 LINES = 1_500
+# Scrapes a second. Where the window before has less than this share of those now, the system is younger than it.
+COVERED, LEAST_COVERED = "max(count_over_time(up[$w])) / $s", 0.25
 # The canonical line of each request is at INFO: what is routine says nothing new.
 NOTEWORTHY = '{service_name=~".+"} | severity_text!~`(?i)info|debug` | detected_level!~`info|debug`'
 
@@ -43,6 +48,7 @@ class Observation:
     failing: tuple[list[list[Span]], list[list[Span]]] = ((), ())  # type: ignore[assignment]
     lines: tuple[list[LogLine], list[LogLine]] = ((), ())  # type: ignore[assignment]
     missing: dict[str, str] = field(default_factory=dict)
+    unreached: set[str] = field(default_factory=set)
     no_baseline: bool = False
     """The window before has (nearly) no samples: the system is younger than that."""
 
@@ -57,11 +63,14 @@ class Reader:
         self._say = say
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._found = Observation(windows)
+        self._answers: Counter[str] = Counter()
+        self._silences: Counter[str] = Counter()
 
     async def read(self) -> Observation:
         """Everything. Never raises for a backend that does not answer."""
         self._say("reading figures, traces and log lines of two windows")
         await asyncio.gather(self._figures(), self._builds(), self._traces(), self._lines(), self._reach_pager())
+        self._found.unreached = self._silent()
         return self._found
 
     async def _figures(self) -> None:
@@ -71,8 +80,10 @@ class Reader:
             Figure(detector, self._fill(detector.query, self._windows.now), *answer)
             for detector, answer in zip(detectors, answers, strict=True)
         ]
-        samples = await self._at('max(count_over_time(up{job=~"api|gateway|worker"}[$w])) / $s', self._windows.before)
-        self._found.no_baseline = not samples
+        (seen_now, seen_before) = await self._both(COVERED)
+        self._found.no_baseline = bool(seen_now) and (
+            not seen_before or seen_before[0][1] < LEAST_COVERED * seen_now[0][1]
+        )
         self._say(f"{len(detectors)} figures compared")
 
     async def _builds(self) -> None:
@@ -100,7 +111,7 @@ class Reader:
 
     async def _lines(self) -> None:
         now, before = self._windows.now, self._windows.before
-        self._found.lines = (await self._log_lines(now), await self._log_lines(before))
+        self._found.lines = await asyncio.gather(self._log_lines(now), self._log_lines(before))
         self._say(f"{sum(map(len, self._found.lines))} log lines read")
 
     async def _log_lines(self, window: Window) -> list[LogLine]:
@@ -125,14 +136,30 @@ class Reader:
             query = query.replace(name, value)
         return query
 
-    async def _guarded(self, backend: str, asked: Awaitable[T], otherwise: T) -> T:
-        """The answer, or `otherwise` and a note; a few at once, so that triage is no burden to who is ill."""
+    async def _guarded(self, backend: str, asked: Coroutine[Any, Any, T], otherwise: T) -> T:
+        """The answer, or `otherwise` and a note.
+
+        A few at once, and no more once a backend has given nothing but silence: triage is no burden to who is ill.
+        """
         async with self._turns:
+            if self._silences[backend] >= PATIENCE and not self._answers[backend]:
+                asked.close()
+                return otherwise
             try:
-                return await asked
+                answer = await asked
+                self._answers[backend] += 1
+                return answer
             except BackendError as error:
                 self._found.missing.setdefault(backend, str(error))
-                return otherwise
+                if isinstance(error, Unreached):
+                    self._silences[backend] += 1
+                else:
+                    self._answers[backend] += 1
+            return otherwise
+
+    def _silent(self) -> set[str]:
+        """Backends that never answered. One silence among many answers is a busy machine."""
+        return {backend for backend in self._silences if not self._answers[backend]}
 
 
 async def observe_pages(backends: Backends) -> list[dict[str, Any]]:

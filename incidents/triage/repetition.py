@@ -16,6 +16,8 @@ from incidents.triage.rules import Limit, Rules
 from incidents.triage.tree import SYSTEM_TAG, Tree
 
 ATTEMPT_TAG = "signalbox.job.attempt"
+ALL_FAIL = 0.7
+"""When so many first tries fail, it is not the messages."""
 LEAST = 3
 """So many parents, or repeated tries, must be there before their mean says anything."""
 
@@ -43,15 +45,19 @@ def repetition_deviations(now: list[Tree], before: list[Tree], rules: Rules) -> 
     return found
 
 
-def hopeless_deviations(failing: list[Tree], rules: Rules) -> list[Deviation]:
-    """Consumers whose repeated tries all fail, while first tries of other jobs do not: messages that cannot be done."""
+def hopeless_deviations(failing: list[Tree], now: list[Tree], rules: Rules) -> list[Deviation]:
+    """Consumers whose repeated tries all fail, while first tries of other jobs do not: messages that cannot be done.
+
+    `failing`: traces with a failure of the consumer; `now`: traces of all kinds.
+    """
     found = []
     limit = rules.spans.hopeless_jobs
     for service in rules.topology.consumers:
         again = [
             (span, tree) for tree in failing for span in _tries(tree, service) if int(span.tags[ATTEMPT_TAG] or 0) > 0
         ]
-        if len(again) < LEAST:
+        first = [span.failed for tree in now for span in _tries(tree, service) if span.tags[ATTEMPT_TAG] == "0"]
+        if len(again) < LEAST or (first and sum(first) / len(first) > ALL_FAIL):
             continue
         failed = sum(span.failed for span, _ in again) / len(again)
         far = limit.excess(failed, 0.0)

@@ -67,13 +67,17 @@ def deviations(found: Observation, rules: Rules) -> list[Deviation]:
     windows = (found.windows.now, found.windows.before)
     templates = new_templates(*found.lines, windows[1].length_s / windows[0].length_s)
     return [
-        *(Deviation(name, "down", UNREACHED, "reach", why) for name, why in found.missing.items()),
+        *(
+            Deviation(name, "down", UNREACHED, "reach", why)
+            for name, why in found.missing.items()
+            if name in found.unreached
+        ),
         *figure_deviations(found.figures, rules.topology),
         *(version_deviations(found.builds, rules) if found.builds else ()),
         *blame_deviations(failing, failed_before, windows, callees, rules),
         *self_time_deviations(now, before, callees, rules),
         *repetition_deviations(now, before, rules),
-        *hopeless_deviations(failing, rules),
+        *hopeless_deviations(failing, now, rules),
         *line_deviations(templates, rules),
     ]
 

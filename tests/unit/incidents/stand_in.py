@@ -224,6 +224,8 @@ class StandIn:
     def _jaeger(self, path: str, asked: dict[str, str]) -> tuple[int, Any]:
         if path == f"/api/traces/{TRACE_ID}":
             return 200, {"data": [self._trace()]}
+        if path == "/api/services":
+            return 200, {"data": ["gateway", "api", "payments"]}
         if path == "/api/traces":
             return 200, {"data": [self._trace()] if self.broken else []}
         return 404, {"errors": [{"code": 404, "msg": "trace not found"}]}

@@ -52,6 +52,11 @@ async def test_an_incident_that_pages_in_time_and_shows_its_signals_has_held(
     assert system.history[:2] == ["set charge-errors at payments", "clear charge-errors at payments"]
     assert not system.broken
 
+    said = evidence(outcome)["triage"]
+    assert said["truth"] == {"component": "payments", "kind": "errors"}
+    assert said["document"]["verdict"] in ("unusual", "nothing unusual")
+    assert outcome.triage == {key: said[key] for key in ("truth", "place", "right", "in_three", "said", "after_s")}
+
     load = evidence(outcome)["load"]
     assert 5 <= load["sent"] == load["answered"] <= system.requests  # which counts the gate's own questions too
     assert load["routes"]["POST /v1/orders"]["bad"] > 0

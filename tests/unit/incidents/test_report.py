@@ -120,6 +120,16 @@ def test_profiles_made_during_the_run_lie_beside_the_report_and_are_linked(
     assert "Flame graphs" not in emit_report(hostile, RUNBOOK)
 
 
+def test_the_report_says_what_triage_said_and_where_the_truth_stood_in_it(hostile: dict[str, Any]) -> None:
+    cause = {"component": "payments", "kind": "errors", "score": 0.9, "evidence": [{"says": f"it fails {HOSTILE}"}]}
+    said = {"at": hostile["moments"]["ended_at"], "truth": {"component": "payments", "kind": "errors"}, "place": 1}
+    shown = Seen(emit_report({**hostile, "triage": {**said, "document": {"causes": [cause]}}})).text
+    assert "the true cause, payments errors, was first" in shown
+    assert HOSTILE in shown
+    older = {name: part for name, part in hostile.items() if name != "triage"}
+    assert "What triage said" not in Seen(emit_report(older)).text
+
+
 def test_the_timeline_is_in_order_and_begins_before_the_onset(hostile: dict[str, Any]) -> None:
     moments = [event["at"] for event in hostile["timeline"]]
     assert moments == sorted(moments)

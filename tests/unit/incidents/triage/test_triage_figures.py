@@ -125,7 +125,7 @@ def test_versions_that_came_and_went_are_told() -> None:
 
 
 def line(text: str, service: str = "postgres", **labels: str) -> LogLine:
-    return LogLine(0.0, {"service_name": service, **labels}, text)
+    return LogLine(0.0, {"service_name": service, "severity_text": "WARN", **labels}, text)
 
 
 def test_only_what_was_not_said_before_is_new() -> None:
@@ -150,6 +150,19 @@ def test_what_a_new_line_says_decides_whose_trouble_it_is(rules: Rules) -> None:
 def test_a_switched_fault_and_the_lines_of_a_stack_are_no_evidence() -> None:
     now = [line("fault.changed", "payments")] * 3 + [line('  File "app.py", line 3, in handler', "api")] * 3
     assert new_templates(now, [], 1.0) == []
+
+
+def test_of_a_line_in_json_its_message_is_read() -> None:
+    now = [line(f'{{"level":"error","ts":{n}.5,"msg":"handled request","status":503}}', "gateway") for n in range(3)]
+    assert [one.text for one in new_templates(now, [], 1.0)] == ["handled request <N>"]
+
+
+def test_lines_of_servers_without_a_severity_count_only_when_they_speak_of_trouble() -> None:
+    def plain(text: str) -> LogLine:
+        return LogLine(0.0, {"service_name": "postgres"}, text)
+
+    now = [plain("), rows AS (")] * 3 + [plain("FATAL: the database system is shutting down")] * 3
+    assert [one.text for one in new_templates(now, [], 1.0)] == ["FATAL: the database system is shutting down"]
 
 
 def test_the_windows_shrink_with_the_clock_and_leave_the_onset_out_of_the_past() -> None:

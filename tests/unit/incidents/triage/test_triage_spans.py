@@ -118,7 +118,9 @@ def test_jobs_that_fail_however_often_they_are_tried_are_told_from_those_that_fa
         return span("worker", "fulfil", 0.01, kind="consumer", failed=failed, tags={"signalbox.job.attempt": attempt})
 
     failing = [tree(span("api", "POST /v1/orders", 0.02, job(0, True), job(1, second_try_fails))) for _ in range(6)]
-    assert [one.kind for one in hopeless_deviations(failing, rules)] == kinds
+    passing = [tree(span("api", "POST /v1/orders", 0.02, job(0, False))) for _ in range(20)]
+    assert [one.kind for one in hopeless_deviations(failing, passing, rules)] == kinds
+    assert hopeless_deviations(failing, failing, rules) == [], "when every job fails it is not the message"
 
 
 def test_an_unanswered_call_to_a_peer_never_heard_of_goes_by_the_topology(rules: Rules) -> None:
