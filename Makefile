@@ -89,3 +89,5 @@ bench-fuzz: venv ## Promise 14: the API asked at random, 10,000 times (needs the
 
 bench-idle: venv ## What 10,000 idle connections do to everybody else (needs the stack up)
 	$(BIN)/python -m bench.idle
+
+include deploy/pipeline/pipeline.mk

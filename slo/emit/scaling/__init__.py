@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from slo.emit.kubernetes import emit_kustomization
+from slo.emit.scaling.cloudformation import emit_cloudformation
 from slo.emit.scaling.cloudrun import emit_cloudrun_service, emit_crema
 from slo.emit.scaling.ecs import emit_ecs
 from slo.emit.scaling.hpa import emit_adapter_rules, emit_hpa
@@ -30,6 +31,7 @@ def emit_scaling(policies: Iterable[ScalingPolicy], *, clock: float = 1.0) -> di
         files[f"deploy/kubernetes/keda/{policy.name}.yaml"] = emit_scaled_object(policy)
         files[f"deploy/kubernetes/hpa/{policy.name}.yaml"] = emit_hpa(policy)
         files[f"deploy/ecs/{policy.name}.json"] = emit_ecs(policy)
+        files[f"deploy/ecs/{policy.name}.template.json"] = emit_cloudformation(policy)
         if policy.workload.kind == "service":
             files[f"deploy/cloudrun/{policy.name}.service.yaml"] = emit_cloudrun_service(policy)
     for form in ("keda", "hpa"):

@@ -1,0 +1,70 @@
+"""The workflow asks for nothing that another CI could not do: its steps are make targets, and all of them are there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+# YAML 1.1 reads the key `on` as true.
+WORKFLOW: dict[Any, Any] = yaml.safe_load((ROOT / ".github" / "workflows" / "pipeline.yml").read_text())
+JOBS: dict[str, dict[str, Any]] = WORKFLOW["jobs"]
+MAKEFILES = [ROOT / "Makefile", ROOT / "deploy" / "pipeline" / "pipeline.mk"]
+TARGETS = set(re.findall(r"^([a-z][a-z-]*):", "\n".join(file.read_text() for file in MAKEFILES), re.M))
+SCRIPTS = {"version"}  # what only GitHub knows: how a ref becomes a version
+
+each_job = pytest.mark.parametrize("name", JOBS)
+
+
+def steps(name: str) -> list[dict[str, Any]]:
+    return list(JOBS[name]["steps"])
+
+
+@each_job
+def test_every_step_is_a_make_target_that_there_is(name: str) -> None:
+    for step in steps(name):
+        if "run" not in step or step.get("id") in SCRIPTS:
+            continue
+        words = step["run"].split()
+        assert words[0] == "make", step["run"]
+        assert words[1] in TARGETS, step["run"]
+
+
+def test_the_steps_come_in_their_order() -> None:
+    ran = {
+        name: [step["run"].split()[1] for step in steps(name) if step.get("run", "").startswith("make")]
+        for name in JOBS
+    }
+    assert ran["check"] == ["check", "scan"]
+    assert ran["image"] == ["image", "sbom", "push", "sign"]
+    assert ran["stage"][:2] == ["migrate", "deploy"]
+    assert [target for target in ran["production"] if target != "annotate"] == ["gate", "migrate", "canary", "deploy"]
+    assert JOBS["image"]["needs"] == ["check", "test"]
+    assert JOBS["stage"]["needs"] == "image"
+    assert set(JOBS["production"]["needs"]) == {"image", "stage"}
+
+
+@each_job
+def test_a_job_may_do_no_more_than_it_must(name: str) -> None:
+    assert WORKFLOW["permissions"] == {"contents": "read"}
+    assert set(JOBS[name].get("permissions", {})) <= {"contents", "packages", "id-token"}
+    assert name == "image" or "permissions" not in JOBS[name]
+    assert JOBS[name]["timeout-minutes"] > 0
+
+
+@each_job
+def test_no_text_from_outside_is_run_as_a_command(name: str) -> None:
+    for step in steps(name):
+        assert "${{" not in step.get("run", ""), step["run"]
+        if "uses" in step:
+            assert re.search(r"@v\d", step["uses"]), step["uses"]
+
+
+def test_production_is_reached_by_a_tag_and_an_approval_only() -> None:
+    assert JOBS["production"]["if"] == "github.ref_type == 'tag'"
+    assert JOBS["production"]["environment"] == "production"
+    assert JOBS["image"]["if"] == "github.event_name == 'push'"
