@@ -50,7 +50,7 @@ def parse_slice(start: str, end: str, now_s: float) -> Slice:
     """A pair of times → a slice that ends now at the latest. Raises TimeError."""
     start_s, end_s = parse_moment(start, now_s), min(parse_moment(end, now_s), now_s)
     if start_s < EARLIEST_S:
-        raise TimeError(f"{emit_time(int(start_s * 1000))} is too long ago to be meant")
+        raise TimeError(f"{start[:40]!r} is too long ago to be meant")
     if end_s - start_s < 1:
         raise TimeError("the slice is empty: --from must lie before --to, and before now")
     if end_s - start_s > MAX_SLICE_S:
