@@ -65,7 +65,9 @@ def whole(tmp_path: Path) -> Path:
     return path
 
 
-def forge(path: Path, lines: dict[str, bytes], change: Callable[[dict[str, Any]], None] = lambda manifest: None) -> Path:
+def forge(
+    path: Path, lines: dict[str, bytes], change: Callable[[dict[str, Any]], None] = lambda manifest: None
+) -> Path:
     """A bundle whose hashes and id are right, whatever its parts hold; then `change` is made to the manifest."""
     parts = {
         name: form.Part(bytes=len(text), sha256=hashlib.sha256(text).hexdigest(), records=text.count(b"\n"), counts={})
@@ -227,7 +229,9 @@ def test_a_bomb_in_the_manifest_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [["1e999", "1"], ["9" * 100, "1"], ["one", "1"], ["1"], [1, 2]], ids=["huge", "long", "word", "few", "type"]
+    "values",
+    [["1e999", "1"], ["9" * 100, "1"], ["one", "1"], ["1"], [1, 2]],
+    ids=["huge", "long", "word", "few", "type"],
 )
 def test_a_number_that_no_sample_can_hold_is_refused(tmp_path: Path, values: list[Any]) -> None:
     path = forge(tmp_path / "x.zip", {form.METRICS: record(SERIES, values=values)})

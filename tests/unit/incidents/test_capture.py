@@ -83,7 +83,9 @@ class Fake:
         span_ms = int(re.search(r"\[(\d+)ms\]", asked["query"])[1])  # type: ignore[index]
         end_ms = round(float(asked["time"]) * 1000)
         names = [name for name in ("a_total", "b_total") if name in asked["query"]]
-        times = [at for at in range(SLICE.start_ms - 5_000, SLICE.end_ms + 5_000, 1000) if end_ms - span_ms <= at <= end_ms]
+        times = [
+            at for at in range(SLICE.start_ms - 5_000, SLICE.end_ms + 5_000, 1000) if end_ms - span_ms <= at <= end_ms
+        ]
         if len(times) * len(names) > self.most_samples:
             return None
         series = [
@@ -324,7 +326,13 @@ def test_headers_come_from_a_file_as_well(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("now", 1000.0), ("-15m", 100.0), ("-1.5s", 998.5), ("1970-01-01T00:00:10Z", 10.0), ("1970-01-01T01:00:00+01:00", 0)],
+    [
+        ("now", 1000.0),
+        ("-15m", 100.0),
+        ("-1.5s", 998.5),
+        ("1970-01-01T00:00:10Z", 10.0),
+        ("1970-01-01T01:00:00+01:00", 0),
+    ],
 )
 def test_times_may_be_relative_or_rfc_3339(text: str, expected: float) -> None:
     assert parse_moment(text, 1000.0) == expected
