@@ -18,7 +18,7 @@ import httpx
 import orjson
 import yaml
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 180.0
 TRIES = 4
 PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0

@@ -16,7 +16,7 @@ from incidents.replay.placement import Placement
 from incidents.replay.receiver import Receiver
 from incidents.replay.remote_write import HEADERS, STALE, encode_block, encode_number, encode_series
 
-BATCH_BYTES = 1024**2
+BATCH_BYTES = 256 * 1024
 GAP = 4
 """A series without a sample for so many of its own intervals has ended: Prometheus had a stale marker there."""
 MS_AT_ONCE = 600_000

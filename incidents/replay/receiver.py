@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import httpx
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 180.0
 TRIES = 6
 LONGEST_PAUSE_S = 10.0
 _AGAIN = (429, 500, 502, 503, 504)
