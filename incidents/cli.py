@@ -1,4 +1,4 @@
-"""The command line: `incident list` and `incident run`.
+"""The command line: `incident list` and `incident run`; `capture` and `replay` are registered here.
 
 Owns words, output and exit codes: 0 held, 1 failed, 2 wrong use, 130 after Ctrl-C; `--json` prints one document and
 nothing else. Refuses to know where the addresses come from: a caller gives them, or a state document does.
@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from incidents.capture.command import capture
+from incidents.replay.command import replay
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -27,6 +30,9 @@ REPORTS = Path("incident-reports")
 app = typer.Typer(
     no_args_is_help=True, help="Reproduce incidents and prove that they page.", pretty_exceptions_enable=False
 )
+
+app.command()(capture)
+app.command()(replay)
 
 Out = Annotated[Path, typer.Option(metavar="FOLDER", help="Where report folders are made.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]

@@ -47,10 +47,11 @@ POPULAR_PRODUCTS = 40
 
 @dataclass(frozen=True)
 class Step:
-    """A rate held for some time; `for_s` None means until the job ends."""
+    """A rate held for some time; `for_s` None means until the job ends. `mix` replaces the job's while it lasts."""
 
     rate_per_s: float
     for_s: float | None = None
+    mix: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -133,10 +134,11 @@ REQUEST_KINDS: dict[str, Callable[[random.Random], tuple[str, str, str, bytes | 
 def plan(job: Job) -> Iterator[Request]:
     """The requests of `job` in order of time: Poisson arrivals, kinds drawn by weight, all from the seed."""
     draw = random.Random(job.seed)
-    kinds, weights = list(job.mix), list(job.mix.values())
     begins_s = 0.0
     planned = 0
     for step in job.steps:
+        mix = step.mix or job.mix
+        kinds, weights = list(mix), list(mix.values())
         ends_s = job.max_s if step.for_s is None else min(begins_s + step.for_s, job.max_s)
         at_s = begins_s
         while (at_s := at_s + draw.expovariate(step.rate_per_s)) < ends_s:

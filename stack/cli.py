@@ -22,10 +22,10 @@ from rich.table import Table
 from rich.text import Text
 from typer.exceptions import TyperException
 
-from stack.components import JOBS
+from stack.components import JAEGER, JOBS
 from stack.display import Lines, build_countdown, build_display, component_table
 from stack.errors import StackError, WrongUse
-from stack.layout import Layout
+from stack.layout import LOOPBACK, Layout
 from stack.native import control
 from stack.native.processes import last_lines
 from stack.state import StackState
@@ -396,11 +396,13 @@ def _links(state: StackState) -> Table:
 def _surroundings() -> dict[str, Any]:
     """Where the running stack is, and how to have one: all that a sibling's commands learn of it."""
     try:
-        state = control.current_state(Layout.from_environment())
+        layout = Layout.from_environment()
+        state = control.current_state(layout)
     except (StackError, OSError):
-        state = None
+        layout = state = None
     return {
         "endpoints": {name: url for name, url in state.urls.items() if url} if state else {},
+        "receivers": {"jaeger": f"http://{LOOPBACK}:{layout.port(JAEGER.ports['jaeger-otlp-http'])}"} if layout else {},
         "clock": state.clock if state else 1.0,
         "ensure": _ensure,
     }

@@ -287,6 +287,7 @@ PROMETHEUS = Component(
         "--web.listen-address=127.0.0.1:{ports[prometheus]}",
         "--web.enable-lifecycle",
         "--web.enable-otlp-receiver",
+        "--web.enable-remote-write-receiver",  # replays come this way
         "--enable-feature=exemplar-storage,created-timestamp-zero-ingestion",
     ),
     env=SMALL_HEAP,
@@ -343,6 +344,7 @@ JAEGER = Component(
         "jaeger": 16686,
         "jaeger-grpc": 16685,
         "jaeger-otlp": 14317,
+        "jaeger-otlp-http": 14318,
         "jaeger-metrics": 14269,
         "jaeger-health": 14133,
     },
@@ -354,6 +356,7 @@ JAEGER = Component(
         "SIGNALBOX_PORT_JAEGER": "{ports[jaeger]}",
         "SIGNALBOX_PORT_JAEGER_GRPC": "{ports[jaeger-grpc]}",
         "SIGNALBOX_PORT_JAEGER_OTLP": "{ports[jaeger-otlp]}",
+        "SIGNALBOX_PORT_JAEGER_OTLP_HTTP": "{ports[jaeger-otlp-http]}",
         "SIGNALBOX_PORT_JAEGER_METRICS": "{ports[jaeger-metrics]}",
         "SIGNALBOX_PORT_JAEGER_HEALTH": "{ports[jaeger-health]}",
         "SIGNALBOX_JAEGER_DATA": "{data}",

@@ -1,0 +1,1 @@
+"""Capture: a time slice out of any Prometheus, Loki and Jaeger → a bundle."""

@@ -1,0 +1,138 @@
+"""A bundle's samples and exemplars → the local Prometheus, by remote write.
+
+Owns marking, moving and batching, and the end of series, which a capture cannot see. Refuses to know the wire format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from incidents.bundle.form import Exemplars, Series
+from incidents.capture.otlp import REPLAY
+from incidents.capture.source import Source
+from incidents.replay.placement import Placement
+from incidents.replay.receiver import Receiver
+from incidents.replay.remote_write import HEADERS, STALE, encode_block, encode_number, encode_series
+
+BATCH_BYTES = 256 * 1024
+GAP = 4
+"""A series without a sample for so many of its own intervals has ended: Prometheus had a stale marker there."""
+MS_AT_ONCE = 600_000
+_Key = tuple[tuple[str, str], ...]
+T = TypeVar("T")
+
+
+@dataclass
+class _Ends:
+    """When each series was last seen, and its interval: where a stale marker belongs."""
+
+    seen: dict[_Key, tuple[int, int]] = field(default_factory=dict)
+
+    def add(self, key: _Key, times_ms: list[int]) -> list[int]:
+        """Note these times; the stale markers that belong before or between them."""
+        last, interval = self.seen.get(key, (0, 0))
+        markers = []
+        for at in times_ms:
+            if last and interval and at - last > GAP * interval:
+                markers.append(last + interval)
+            elif last:
+                interval = min(interval, at - last) if interval else at - last
+            last = at
+        self.seen[key] = (last, interval)
+        return markers
+
+    def over(self, end_ms: int) -> Iterator[tuple[_Key, int]]:
+        """The series that ended before the slice did, each with its marker."""
+        for key, (last, interval) in self.seen.items():
+            if interval and end_ms - last > GAP * interval:
+                yield key, last + interval
+
+
+async def load_samples(all_series: Iterator[Series], place: Placement, receiver: Receiver) -> AsyncIterator[int]:
+    """Send samples, moved and marked; tells how many have been sent so far. Raises ReplayError."""
+    ends = _Ends()
+    sent = 0
+
+    def fields() -> Iterator[tuple[int, bytes]]:
+        for series in all_series:
+            labels = _marked(series.labels, place)
+            markers = [(at, STALE) for at in ends.add(tuple(sorted(labels.items())), series.times_ms)]
+            samples = zip(series.times_ms, map(encode_number, series.values), strict=True)
+            moved = [(at + place.shift_ms, value) for at, value in sorted([*samples, *markers])]
+            yield len(series.times_ms), encode_series(labels, moved)
+        for key, at in ends.over(place.end_ms - place.shift_ms):
+            yield 0, encode_series(dict(key), [(at + place.shift_ms, STALE)])
+
+    for count, batch in _batches(fields()):
+        await receiver.post("/api/v1/write", encode_block(batch), HEADERS)
+        sent += count
+        yield sent
+
+
+async def load_exemplars(found: Iterator[Exemplars], place: Placement, receiver: Receiver) -> AsyncIterator[int]:
+    """Send exemplars of series whose samples are there; trace ids as they are called here. Raises ReplayError."""
+    sent = 0
+
+    def fields() -> Iterator[tuple[int, bytes]]:
+        for one in found:
+            exemplars = [
+                (_renamed(exemplar.labels, place), exemplar.at_ms + place.shift_ms, encode_number(exemplar.value))
+                for exemplar in one.exemplars
+            ]
+            yield len(exemplars), encode_series(_marked(one.series, place), exemplars=exemplars)
+
+    for count, batch in _batches(fields()):
+        await receiver.post("/api/v1/write", encode_block(batch), HEADERS)
+        sent += count
+        yield sent
+
+
+async def is_taken(place: Placement, source: Source) -> bool:
+    """Whether Prometheus has samples at that time which this replay did not bring. Raises SourceError."""
+    step_s = max(1.0, (place.end_ms - place.start_ms) / 60_000)
+    answer = await source.get(
+        "/api/v1/query_range",
+        {
+            "query": f'count({{__name__=~".+",{REPLAY}!="{place.label}"}})',
+            "start": place.start_ms / 1000,
+            "end": place.end_ms / 1000,
+            "step": f"{step_s:.3f}",
+        },
+    )
+    return bool(answer["data"]["result"])
+
+
+async def count_samples(place: Placement, source: Source) -> int:
+    """How many samples of this replay Prometheus has. Raises SourceError and TooMuch."""
+    total = 0
+    for begins in range(place.start_ms, place.end_ms + 1, MS_AT_ONCE):
+        ends = min(begins + MS_AT_ONCE - 1, place.end_ms)
+        query = f'sum(count_over_time({{__name__=~".+",{REPLAY}="{place.label}"}}[{ends - begins + 1}ms]))'
+        answer = await source.get("/api/v1/query", {"query": query, "time": f"{ends / 1000:.3f}"})
+        total += sum(int(float(one["value"][1])) for one in answer["data"]["result"])
+    return total
+
+
+def _marked(labels: Mapping[str, str], place: Placement) -> dict[str, str]:
+    return {**labels, REPLAY: place.label}
+
+
+def _renamed(labels: Mapping[str, str], place: Placement) -> dict[str, str]:
+    return {name: place.trace_id(value) if name in ("trace_id", "traceID") else value for name, value in labels.items()}
+
+
+def _batches(fields: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, list[bytes]]]:
+    """Portions of about BATCH_BYTES, each with the number of samples in it."""
+    batch: list[bytes] = []
+    count = size = 0
+    for samples, encoded in fields:
+        batch.append(encoded)
+        count += samples
+        size += len(encoded)
+        if size >= BATCH_BYTES:
+            yield count, batch
+            batch, count, size = [], 0, 0
+    if batch:
+        yield count, batch
