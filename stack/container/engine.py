@@ -148,7 +148,7 @@ def _run(command: Sequence[str], *, tolerate: bool = False) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise StackError(f"the container engine does not answer: {error}", REMEDY) from error
     if done.returncode and not tolerate:
-        said = (done.stderr.strip() or f"`{' '.join(command[:3])}` exits with {done.returncode}").splitlines()[-1]
+        said = (done.stderr.strip() or f"`{' '.join(command[:3])}` exits with {done.returncode}").splitlines()[0]
         raise StackError(f"the container engine does not answer: {said}", REMEDY)
     return done.stdout
 

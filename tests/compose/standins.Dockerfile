@@ -2,18 +2,19 @@
 # users, paths, entrypoints and shells as far as docker-compose.yml and the Dockerfile depend on them. `standins.py`
 # builds one target an image, and only after a pull has failed. The label tells them from the official ones.
 #
-# Context: what `standins.py` lays out from the native stack's executables and wheels. `standin/debian` is Debian
-# trixie made by debootstrap.
+# Context: what `standins.py` lays out from the native stack's executables and wheels. `standin/debian` is the root that
+# `debian.py` makes.
 
 FROM standin/debian:trixie AS debian
 COPY certificates.crt /etc/ssl/certs/ca-certificates.crt
+RUN install -d /usr/local/bin /usr/local/etc /usr/local/lib
 LABEL signalbox.standin="true"
 
 # python:3-slim: the interpreter and pip below /usr/local, no compiler.
 FROM debian AS python
 COPY pip /tmp/pip
 RUN rm -f /usr/lib/python3*/EXTERNALLY-MANAGED \
-    && python3 /tmp/pip/*.whl/pip install --quiet --no-index --root-user-action ignore /tmp/pip/*.whl \
+    && PYTHONPATH="$(echo /tmp/pip/*.whl)" python3 -m pip install --quiet --no-index --root-user-action ignore /tmp/pip/*.whl \
     && ln -s /usr/bin/python3 /usr/local/bin/python \
     && ln -s /usr/bin/python3 /usr/local/bin/python3 \
     && rm -r /tmp/pip
@@ -35,7 +36,7 @@ CMD ["postgres"]
 # What Alpine's and Prometheus' images have of a shell.
 FROM scratch AS busybox
 COPY --from=debian /usr/bin/busybox /bin/busybox
-COPY --from=debian /etc/passwd /etc/group /etc/nsswitch.conf /etc/
+COPY --from=debian /etc/passwd /etc/group /etc/
 COPY --from=debian /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 RUN ["/bin/busybox", "--install", "-s", "/bin"]
 RUN mkdir -m 1777 /tmp

@@ -12,17 +12,16 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from stack.backends import resolve
 from stack.backends.cache import root as cache
+from tests.compose.debian import make_root
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 DEBIAN = "standin/debian:trixie"
-PACKAGES = "python3,ca-certificates,busybox-static,haproxy,libcap2-bin,valkey-tools"
-MIRROR = "http://deb.debian.org/debian"
 PULL_S, BUILD_S = 900.0, 900.0
 PIP = "pip==25.3"
 # Image, without its tag → stage of standins.Dockerfile.
@@ -59,16 +58,20 @@ def wanted() -> list[str]:
 
 
 def obtain(images: Sequence[str]) -> dict[str, str]:
-    """Image → how it was had: `there`, `pulled`, `stand-in`, or why it is missing."""
-    had = {image: "there" if exists(image) else "pulled" if pull(image) else "" for image in images}
-    missing = [image for image, how in had.items() if not how]
-    if missing:
+    """Image → how it was had: `there`, `pulled`, `stand-in`, or that it is missing."""
+    had = {image: "there" if exists(image) else "pulled" if pull(image) else "missing" for image in images}
+    stages = {image: stage for image, how in had.items() if how == "missing" and (stage := stage_of(image))}
+    if stages:
+        say(f"These cannot be pulled, so stand-ins are made: {', '.join(stages)} …")
         context = cache() / "standins" / "context"
         lay_out(context)
-        for image in missing:
-            stage = STAGES.get(image.rpartition(":")[0])
-            had[image] = "stand-in" if stage and build(image, stage, context) else "missing: no stand-in can be made"
-    return had
+        build(stages, context)
+    return had | dict.fromkeys(stages, "stand-in")
+
+
+def stage_of(image: str) -> str | None:
+    """The stage of standins.Dockerfile that stands in for it."""
+    return STAGES.get(image.rpartition(":")[0])
 
 
 def exists(image: str) -> bool:
@@ -85,12 +88,15 @@ def pull(image: str) -> bool:
     return done.returncode == 0
 
 
-def build(image: str, stage: str, context: Path) -> bool:
-    """Build a stand-in."""
-    say(f"{image} cannot be pulled: making a stand-in …")
-    command = ["docker", "build", "--quiet", "--target", stage, "--tag", image, str(context)]
+def build(images: Mapping[str, str], context: Path) -> None:
+    """Build stand-ins, image → stage. By `docker compose`, which brings its own BuildKit client."""
+    services = {
+        stage: {"image": image, "build": {"context": str(context), "target": stage}} for image, stage in images.items()
+    }
+    file = context.with_name("standins.json")
+    file.write_text(json.dumps({"name": "signalbox-standins", "services": services}))
+    command = ["docker", "compose", "--file", str(file), "build", "--quiet"]
     subprocess.run(command, stdout=subprocess.DEVNULL, timeout=BUILD_S, check=True)
-    return True
 
 
 def lay_out(context: Path) -> None:
@@ -103,11 +109,11 @@ def lay_out(context: Path) -> None:
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(context / "pip"), PIP]
     subprocess.run(pip, check=True)
     for name in PLAIN:
-        copy(resolve(name).executables.values(), context / name)
+        copy([resolve(name).main], context / name)
     postgres = resolve("postgres").main.parents[2]  # <package>/pginstall/bin; its libraries lie beside the package
     for folder in (postgres, postgres.with_name(f"{postgres.name}.libs")):
         shutil.copytree(folder, context / "postgres" / folder.name, symlinks=True)
-    import_debian(cache() / "standins")
+    import_debian(make_root(cache() / "standins"))
 
 
 def copy(paths: Iterable[Path], folder: Path) -> None:
@@ -118,26 +124,13 @@ def copy(paths: Iterable[Path], folder: Path) -> None:
         (folder / path.name).chmod(0o755)
 
 
-def import_debian(folder: Path) -> None:
-    """Debian trixie as an image: made once by debootstrap, then kept as an archive."""
+def import_debian(root: Path) -> None:
+    """Debian's root as an image."""
     if exists(DEBIAN):
         return
-    archive, root = folder / "trixie.tar", folder / "trixie"
-    if not archive.exists():
-        say("Making a Debian root …")
-        shutil.rmtree(root, ignore_errors=True)
-        log = folder / "debootstrap.log"
-        with log.open("wb") as output:
-            command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "trixie", str(root), MIRROR]
-            subprocess.run(command, stdout=output, stderr=output, check=True)
-        unfinished = archive.with_suffix(".unfinished")
-        leave_out = ["./var/cache/apt/*", "./var/lib/apt/lists/*", "./usr/share/doc/*", "./usr/share/man/*"]
-        leave_out += ["./usr/share/locale/*", "./dev/*", "./proc/*", "./sys/*"]
-        excluded = [f"--exclude={pattern}" for pattern in leave_out]
-        subprocess.run(["tar", "-C", str(root), "-c", "-f", str(unfinished), *excluded, "."], check=True)
-        unfinished.replace(archive)
-        shutil.rmtree(root)
-    subprocess.run(["docker", "import", str(archive), DEBIAN], stdout=subprocess.DEVNULL, check=True)
+    command = ["docker", "import", "-", DEBIAN]
+    with subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE) as archive:
+        subprocess.run(command, stdin=archive.stdout, stdout=subprocess.DEVNULL, check=True)
 
 
 def say(text: str) -> None:
