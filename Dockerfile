@@ -6,12 +6,12 @@
 FROM python:3.13.14-slim-trixie AS packages
 WORKDIR /build
 COPY requirements.image.lock requirements.sbom.lock ./
-RUN python -m venv --without-pip /opt/venv \
-    && pip --python /opt/venv install --no-cache-dir --no-compile --disable-pip-version-check \
+RUN --mount=type=cache,target=/root/.cache/pip python -m venv --without-pip /opt/venv \
+    && pip --python /opt/venv install --no-compile --disable-pip-version-check \
        --require-hashes --only-binary :all: -r requirements.image.lock
 # What the image is made of, in CycloneDX's words, read off the packages as they are installed.
-RUN python -m venv --without-pip /opt/sbom \
-    && pip --python /opt/sbom install --no-cache-dir --no-compile --disable-pip-version-check \
+RUN --mount=type=cache,target=/root/.cache/pip python -m venv --without-pip /opt/sbom \
+    && pip --python /opt/sbom install --no-compile --disable-pip-version-check \
        --require-hashes --only-binary :all: -r requirements.sbom.lock \
     && install -d /opt/venv/share/sbom \
     && /opt/sbom/bin/cyclonedx-py environment --output-reproducible --spec-version 1.6 \
@@ -36,7 +36,7 @@ RUN begun="$(date +%s)" \
     && echo "signalbox:x:10001:10001::/nonexistent:/usr/sbin/nologin" >> /etc/passwd \
     && install -d -o 10001 -g 10001 -m 0750 /run/secrets /run/settings /var/log/signalbox \
        /var/lib/signalbox /var/lib/signalbox/collector /var/lib/signalbox/jaeger /var/lib/signalbox/pager \
-    && find / -xdev -newermt "@${begun}" -exec touch --no-dereference --date="@${SOURCE_DATE_EPOCH}" {} +
+    && find /etc /run /usr/local /var -xdev -writable -newermt "@${begun}" -exec touch --no-dereference --date="@${SOURCE_DATE_EPOCH}" {} +
 COPY --from=packages /opt/venv /opt/venv
 COPY --from=packages /app /app
 WORKDIR /app

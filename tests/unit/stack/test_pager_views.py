@@ -246,7 +246,8 @@ def test_a_dashboard_annotation_cannot_lead_away(path: str) -> None:
     notice = Notice("f", "firing", NOW, None, {"alertname": "A"}, {"dashboard": path})
     one = build_page(notice, NOW)
     assert (
-        build_links(one, settings(grafana_public_url="https://g.example"), own="")["dashboard"] == f"/pages/{one.id}#figures"
+        build_links(one, settings(grafana_public_url="https://g.example"), own="")["dashboard"]
+        == f"/pages/{one.id}#figures"
     )
 
 
