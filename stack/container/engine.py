@@ -5,6 +5,7 @@ Knows the project's name and the variables of docker-compose.yml; no component b
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -31,16 +32,16 @@ def why_not() -> str | None:
     """Why the container form cannot be used here; None when it can."""
     if shutil.which("docker") is None:
         return "there is no `docker` command"
+    said = _run(["docker", "compose", "version", "--short"], tolerate=True).strip()
+    found = re.match(r"v?(\d+)\.(\d+)", said)
+    if found is None:
+        return "`docker compose` is not there"
+    if (int(found[1]), int(found[2])) < LEAST_COMPOSE:
+        return f"`docker compose` is {said}, and {'.'.join(map(str, LEAST_COMPOSE))} is the least"
     try:
-        said = _run(["docker", "compose", "version", "--short"])
-        version = tuple(int(number) for number in said.strip().lstrip("v").split("-")[0].split(".")[:2])
-        if version < LEAST_COMPOSE:
-            return f"`docker compose` is {said.strip()}, and {'.'.join(map(str, LEAST_COMPOSE))} is the least"
         _run(["docker", "version", "--format", "{{.Server.Version}}"])
     except StackError as error:
         return error.what
-    except ValueError:
-        return "`docker compose` does not say its version"
     return None
 
 
