@@ -8,13 +8,13 @@ SIGNALBOX := $(BIN)/python -m stack
 ID ?= downstream-errors
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status test check generate incident lock clean venv
+.PHONY: help up down status test test-compose check generate incident lock clean venv
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-up: venv ## Start the whole stack (CLOCK=20 makes minutes seconds, REPLICAS=2)
-	@$(SIGNALBOX) up $(if $(CLOCK),--clock $(CLOCK)) $(if $(REPLICAS),--replicas $(REPLICAS))
+up: venv ## Start the whole stack (CLOCK=20 makes minutes seconds, REPLICAS=2, FORM=native or compose)
+	@$(SIGNALBOX) up $(if $(CLOCK),--clock $(CLOCK)) $(if $(REPLICAS),--replicas $(REPLICAS)) $(if $(FORM),--form $(FORM))
 
 down: ## Stop everything that `make up` started
 	@if [ -x $(BIN)/python ]; then $(SIGNALBOX) down; else echo "Nothing was running."; fi
@@ -25,6 +25,9 @@ status: venv ## Show how every component is
 test: check ## Everything: `make check`, then the tests against the running stack
 	$(BIN)/python -m pytest --numprocesses 2 -m processes tests/unit
 	$(BIN)/python -m pytest tests --ignore=tests/unit --ignore=tests/golden
+
+test-compose: venv ## The acceptance tests against docker-compose.yml, on an engine (one is started if need be, as root)
+	$(BIN)/python -m tests.compose $(TESTS)
 
 check: venv ## Format, lint, types, generated files, architecture and unit tests: no servers
 	$(BIN)/ruff format --check .
@@ -48,6 +51,7 @@ lock: venv ## Resolve pyproject.toml anew into the lock files
 	$(BIN)/python -m pip install --quiet uv
 	$(COMPILE) --upgrade --extra native --extra command --extra dev pyproject.toml --output-file requirements.lock
 	$(COMPILE) --upgrade pyproject.toml --output-file requirements.image.lock
+	echo cyclonedx-bom | $(COMPILE) --upgrade --output-file requirements.sbom.lock -
 	$(COMPILE) --upgrade --extra bench --constraint requirements.lock pyproject.toml --output-file requirements.bench.lock
 
 clean: ## Stop the stack, then delete its data and the Python environment

@@ -1,4 +1,4 @@
-"""The `signalbox` command: words on the command line → what `native`, `faults`, `doctor`, `slo` and `incidents` do.
+"""The `signalbox` command: words on the command line → what `form`, `faults`, `doctor`, `slo` and `incidents` do.
 
 Owns the conventions: results on standard output, progress on standard error, `--json` prints one document and nothing
 else, exit 0 only when all is well, 1 when something failed, 2 for wrong use, 130 after Ctrl-C. Does no work itself.
@@ -22,12 +22,11 @@ from rich.table import Table
 from rich.text import Text
 from typer.exceptions import TyperException
 
+from stack import form
 from stack.components import JAEGER, JOBS
 from stack.display import Lines, build_countdown, build_display, component_table
 from stack.errors import StackError, WrongUse
 from stack.layout import LOOPBACK, Layout
-from stack.native import control
-from stack.native.processes import last_lines
 from stack.state import StackState
 
 INTERRUPTED = 130
@@ -46,20 +45,25 @@ def up(
         float | None, typer.Option(help="Divide all SLO windows by this: minutes become seconds. [default: 1]")
     ] = None,
     replicas: Annotated[int | None, typer.Option(help="How many API processes. [default: 2]")] = None,
+    as_form: Annotated[
+        str | None,
+        typer.Option("--form", help="native or compose. [default: compose where a container engine answers]"),
+    ] = None,
     attach: Annotated[bool, typer.Option("--attach", help="Stay; Ctrl-C takes the stack down.")] = False,
     as_json: Json = False,
 ) -> int:
     """Start the stack; on a running one, change its clock or replicas."""
     layout = Layout.from_environment()
+    control = form.choose(layout, as_form)
     starter = f"{os.getpid()}-{time.time_ns()}"
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us is treated as Ctrl-C
     try:
-        state = _bring_up(layout, clock, replicas, starter)
-        _report(layout, state, as_json)
+        state = _bring_up(control, layout, clock, replicas, starter)
+        _report(control, layout, state, as_json)
         if attach:
-            _stay(layout)
+            _stay(control, layout)
     except KeyboardInterrupt:
-        return _interrupted(layout, starter, attach)
+        return _interrupted(control, layout, starter, attach)
     return 0 if state.ready else 1
 
 
@@ -69,6 +73,7 @@ def down(
 ) -> int:
     """Stop everything that `up` started."""
     layout = Layout.from_environment()
+    control = form.find(layout)
     with build_display(_notes(), control.current_state(layout)) as display:
         was_up = control.take_down(layout, display.show)
     if purge:
@@ -90,7 +95,7 @@ def restart(
 ) -> int:
     """Stop processes in order and start them again, with the code as it is now."""
     layout = Layout.from_environment()
-    state = _running(layout)
+    control, state = form.find(layout), _running(layout)
     if not names and not rolling:
         raise WrongUse("nothing to restart is named", "Name a component, or say --rolling")
     chosen = control.named(state, names or ROLLING)
@@ -99,7 +104,7 @@ def restart(
         with build_display(_notes(), state) as display:
             state = control.follow(layout, wish, display.show)
         if any((part := state.named(name)) is None or part.state != "ready" for name in batch):
-            _report(layout, state, as_json)
+            _report(control, layout, state, as_json)
             return 1
     if as_json:
         _print_json({"restarted": chosen})
@@ -110,7 +115,8 @@ def restart(
 
 def status(as_json: Json = False) -> int:
     """Show how every component is. Exit code 0 only when all is ready."""
-    state = control.current_state(Layout.from_environment())
+    layout = Layout.from_environment()
+    state = form.find(layout).current_state(layout)
     if as_json:
         _print_json(state.document() if state else {"ready": False, "components": []})
     elif state is not None:
@@ -138,16 +144,7 @@ def logs(
 ) -> int:
     """Print the last lines of a component's log."""
     layout = Layout.from_environment()
-    path = layout.log(name)
-    known = sorted(log.stem for log in layout.logs.glob("*.log"))
-    if name not in known:
-        raise WrongUse(f"there is no log of {name!r}", f"There are {', '.join(known) or 'none: nothing ran yet'}")
-    size = path.stat().st_size
-    for line in last_lines(path, lines, most_bytes=max(16_384, lines * 4_096)) if lines else ():
-        print(line)  # noqa: T201
-    if follow:
-        _tail(path, size)
-    return 0
+    return form.find(layout).print_log(layout, name, lines, follow=follow)
 
 
 def doctor(as_json: Json = False) -> int:
@@ -214,7 +211,7 @@ def jobs(context: typer.Context) -> int:
     """Look into the queue and put dead letters back: `python -m service jobs` in the stack's environment."""
     layout = Layout.from_environment()
     _running(layout)
-    return control.run_step(layout, JOBS, context.args)
+    return form.find(layout).run_step(layout, JOBS, context.args)
 
 
 def profile(
@@ -338,7 +335,9 @@ def main() -> None:
 # up
 
 
-def _bring_up(layout: Layout, clock: float | None, replicas: int | None, starter: str) -> StackState:
+def _bring_up(
+    control: form.Form, layout: Layout, clock: float | None, replicas: int | None, starter: str
+) -> StackState:
     """Bring the stack up and show how it comes. Returns when it is ready, or will not become so."""
     wish = control.bring_up(layout, clock, replicas, starter=starter)
     if wish.starter != starter:
@@ -347,7 +346,7 @@ def _bring_up(layout: Layout, clock: float | None, replicas: int | None, starter
         return control.follow(layout, wish, display.show)
 
 
-def _report(layout: Layout, state: StackState, as_json: bool) -> None:
+def _report(control: form.Form, layout: Layout, state: StackState, as_json: bool) -> None:
     """What came of it: the links, or which component is not ready, why, and what it said last."""
     if as_json:
         _print_json(state.document())
@@ -357,11 +356,11 @@ def _report(layout: Layout, state: StackState, as_json: bool) -> None:
         if part.state == "ready" or (part.state == "absent" and state.ready):
             continue
         _complain(f"{part.name} is {part.state}: {part.detail}")
-        for line in last_lines(layout.log(part.name), WORDS_OF_THE_FAILED) if part.state == "failed" else ():
+        for line in control.last_lines(layout, part.name, WORDS_OF_THE_FAILED) if part.state == "failed" else ():
             _say(f"  {part.name} | {line}")
 
 
-def _interrupted(layout: Layout, starter: str, attach: bool) -> int:
+def _interrupted(control: form.Form, layout: Layout, starter: str, attach: bool) -> int:
     """After Ctrl-C: what this command started is ended, what it found running stays (unless it was to stay itself)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -374,7 +373,7 @@ def _interrupted(layout: Layout, starter: str, attach: bool) -> int:
     return INTERRUPTED
 
 
-def _stay(layout: Layout) -> None:
+def _stay(control: form.Form, layout: Layout) -> None:
     """Show every change until the stack ends."""
     lines = Lines(_notes(), control.current_state(layout))
     while (state := control.current_state(layout)) is not None:
@@ -397,7 +396,7 @@ def _surroundings() -> dict[str, Any]:
     """Where the running stack is, and how to have one: all that a sibling's commands learn of it."""
     try:
         layout = Layout.from_environment()
-        state = control.current_state(layout)
+        state = form.find(layout).current_state(layout)
     except (StackError, OSError):
         layout = state = None
     return {
@@ -411,11 +410,12 @@ def _surroundings() -> dict[str, Any]:
 def _ensure(clock: float) -> dict[str, Any]:
     """Have the stack up at that clock. Returns its state document; raises StackError when it does not become ready."""
     layout = Layout.from_environment()
+    control = form.choose(layout, None)
     state = control.current_state(layout)
     if state is None or not state.ready or state.clock != clock:
-        state = _bring_up(layout, clock, None, starter="")
+        state = _bring_up(control, layout, clock, None, starter="")
         if not state.ready:
-            _report(layout, state, as_json=False)
+            _report(control, layout, state, as_json=False)
             raise StackError("the stack is not ready", "See `signalbox status`")
     return asdict(state)
 
@@ -424,7 +424,7 @@ def _ensure(clock: float) -> dict[str, Any]:
 
 
 def _running(layout: Layout) -> StackState:
-    state = control.current_state(layout)
+    state = form.find(layout).current_state(layout)
     if state is None:
         raise StackError("the stack is not running", "Start it with `signalbox up`")
     return state
@@ -443,21 +443,6 @@ def _print_faults(found: list[dict[str, Any]], as_json: bool) -> int:
         table.add_row(fault["component"], fault["name"], on, Text(parameters), Text(fault["description"]))
     _results().print(table)
     return 0
-
-
-def _tail(path: Path, position: int) -> None:
-    """Print what is added to a log until interrupted; a log that was emptied is read from its beginning."""
-    while True:
-        size = path.stat().st_size if path.exists() else 0
-        position = min(position, size) if size >= position else 0
-        if size > position:
-            with path.open("rb") as file:
-                file.seek(position)
-                added = file.read()
-            position += len(added)
-            sys.stdout.write(added.decode(errors="replace"))
-            sys.stdout.flush()
-        time.sleep(FOLLOW_S)
 
 
 def _results() -> Console:

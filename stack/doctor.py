@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from stack import backends
+from stack import backends, form
 from stack.components import components
+from stack.container import engine
+from stack.container.addresses import published
 from stack.errors import StackError
 from stack.layout import Layout
 from stack.native import control, postgres
-from stack.native.ports import taken_ports
+from stack.native.ports import is_free, taken_ports, who_listens
+from stack.state import StackState
 
 LEAST_PYTHON = (3, 11)
 ENOUGH_FREE_BYTES = 5 * 1024**3  # building every backend leaves about 3 GB in Go's caches, a day's data is below 1 GB
@@ -32,16 +35,12 @@ class Finding:
 
 def examine(layout: Layout) -> list[Finding]:
     """Every check, in the order in which a person would go through them."""
-    checks: tuple[Callable[[Layout], list[Finding]], ...] = (
-        check_python,
-        check_user,
-        check_state,
-        check_disk,
-        check_memory,
-        check_ports,
-        check_backends,
-        check_go,
+    native: tuple[Callable[[Layout], list[Finding]], ...] = (
+        *(check_python, check_engine, check_user, check_state, check_disk, check_memory, check_ports),
+        *(check_backends, check_go),
     )
+    compose = (check_python, check_engine, check_state, check_memory, check_published_ports)
+    checks = compose if form.find(layout) is form.FORMS["compose"] else native
     return [finding for check in checks for finding in check(layout)]
 
 
@@ -51,6 +50,16 @@ def check_python(layout: Layout) -> list[Finding]:
     if sys.version_info < LEAST_PYTHON:
         return [Finding("python", "fail", found, "Install Python 3.11 or later, then `make up PYTHON=python3.11`")]
     return [Finding("python", "ok", found)]
+
+
+def check_engine(layout: Layout) -> list[Finding]:
+    """Whether containers can be had; only the container form needs them."""
+    reason = engine.why_not()
+    if reason is None:
+        return [Finding("engine", "ok", "a container engine answers; `signalbox up --form` says which form is wanted")]
+    if form.find(layout) is form.FORMS["compose"]:
+        return [Finding("engine", "fail", reason, "Start the engine, or take the native form: SIGNALBOX_FORM=native")]
+    return [Finding("engine", "ok", f"not usable and not needed: {reason}")]
 
 
 def check_user(layout: Layout) -> list[Finding]:
@@ -66,7 +75,7 @@ def check_user(layout: Layout) -> list[Finding]:
 
 def check_state(layout: Layout) -> list[Finding]:
     """Whether a stack runs, or remains of one lie about."""
-    state = control.current_state(layout)
+    state = _running(layout)
     if state is not None:
         readiness = "ready" if state.ready else "not ready"
         return [Finding("state", "ok", f"running since {state.started_at}, {readiness}; {layout.state}")]
@@ -100,7 +109,7 @@ def check_memory(layout: Layout) -> list[Finding]:
 
     available = psutil.virtual_memory().available
     text = f"{available / 1024**3:.1f} GB available"
-    if available < ENOUGH_MEMORY_BYTES and control.current_state(layout) is None:
+    if available < ENOUGH_MEMORY_BYTES and _running(layout) is None:
         return [Finding("memory", "warn", text, "The stack takes 1.2 GB, building its backends up to 3 GB")]
     return [Finding("memory", "ok", text)]
 
@@ -112,6 +121,17 @@ def check_ports(layout: Layout) -> list[Finding]:
     taken = taken_ports(components(), layout)
     remedy = "Stop it, or shift all ports with SIGNALBOX_PORT_OFFSET=1000"
     return [Finding("ports", "fail", str(port), remedy) for port in taken] or [Finding("ports", "ok", "all free")]
+
+
+def check_published_ports(layout: Layout) -> list[Finding]:
+    """Whether the host's side of the containers' ports is free."""
+    if _running(layout) is not None:
+        return [Finding("ports", "ok", "taken by the running stack")]
+    taken = [port for base in published().values() if not is_free(port := layout.port(base))]
+    holders = who_listens(set(taken))
+    remedy = "Stop it, or shift all ports with SIGNALBOX_PORT_OFFSET=1000"
+    found = [f"port {port} is taken by {holders.get(port, 'another program')}" for port in taken]
+    return [Finding("ports", "fail", text, remedy) for text in found] or [Finding("ports", "ok", "all free")]
 
 
 def check_backends(layout: Layout) -> list[Finding]:
@@ -143,6 +163,14 @@ def check_go(layout: Layout) -> list[Finding]:
         return [Finding("go", "ok", "not here and not needed: every backend is there")]
     remedy = "Only needed where releases cannot be downloaded: https://go.dev/dl"
     return [Finding("go", "warn", f"not here; {', '.join(missing)} could not be built", remedy)]
+
+
+def _running(layout: Layout) -> StackState | None:
+    """The stack of this checkout, in whichever form it runs; none where its engine does not answer."""
+    try:
+        return form.find(layout).current_state(layout)
+    except StackError:
+        return None
 
 
 def backends_cache() -> Path:

@@ -14,9 +14,15 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from stack.container.engine import Engine
+from stack.layout import Layout
+
 # How fast inputs are made says something about the machine, not about us.
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-machine")
+
+# An engine that happens to run must not change what is tested: `make test-compose` asks for containers.
+os.environ.setdefault("SIGNALBOX_FORM", "native")
 
 ROOT = Path(__file__).parent.parent
 STATE = Path(os.environ.get("SIGNALBOX_STATE", ROOT / ".signalbox"))
@@ -41,6 +47,21 @@ class Stack:
 
     def component(self, name: str) -> dict[str, Any]:
         return next(part for part in self.status()["components"] if part["name"] == name)
+
+    def secret(self, name: str) -> str:
+        """A password of the stack, from where its form keeps them."""
+        if os.environ["SIGNALBOX_FORM"] == "native":
+            return (self.state_dir / "secrets" / name).read_text().strip()
+        words = ["exec", container_of(self, "postgres"), "cat", f"/run/secrets/{name}"]
+        return subprocess.run(["docker", *words], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def container_of(stack: Stack, service: str) -> str:
+    """The id of a service's container, in the container form."""
+    project = Engine(Layout(ROOT, stack.state_dir, stack.port_offset)).project
+    filters = [f"label=com.docker.compose.project={project}", f"label=com.docker.compose.service={service}"]
+    words = ["ps", "--quiet", *(word for one in filters for word in ("--filter", one))]
+    return subprocess.run(["docker", *words], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def signalbox(*arguments: str, timeout_s: float = 180) -> subprocess.CompletedProcess[str]:

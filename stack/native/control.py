@@ -18,6 +18,8 @@ from stack.components import MOST_REPLICAS, Step, components
 from stack.errors import StackError, WrongUse
 from stack.layout import SIGN, Layout
 from stack.native.credentials import Credentials
+from stack.native.journal import last_lines as last_lines
+from stack.native.journal import print_log as print_log
 from stack.native.launch import Blueprint, Ground, Wish, read_wish, write_wish
 from stack.native.locks import Taken, held, is_held
 from stack.native.ports import taken_ports

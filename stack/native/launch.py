@@ -147,8 +147,13 @@ class Blueprint:
             "upstreams": " ".join(f"{LOOPBACK}:{self.ports[p.name]}" for p in self.parts if p.job == "api"),
             "version": own_version(self.layout),
             "revision": self.revision,
-            "deadman_timeout_s": f"{max(LEAST_DEADMAN_TIMEOUT_S, DEADMAN_TIMEOUT_S / self.wish.clock):g}",
+            "deadman_timeout_s": f"{deadman_timeout_s(self.wish.clock):g}",
         }
+
+
+def deadman_timeout_s(clock: float) -> float:
+    """How long the pager hears nothing of the Watchdog at that clock before it pages, in seconds."""
+    return max(LEAST_DEADMAN_TIMEOUT_S, DEADMAN_TIMEOUT_S / clock)
 
 
 def own_version(layout: Layout) -> str:

@@ -29,16 +29,11 @@ FAST_INTERVAL = "1s"  # scraping and evaluation under a clock factor: windows of
 
 def render(blueprint: Blueprint) -> None:
     """Bring `run/` up to date. Raises StackError when a definition or a configuration file is wrong or missing."""
-    compiled = _compile(blueprint)
+    root, clock = blueprint.layout.root, blueprint.wish.clock
+    compiled = compile_settings(root, clock)
     for part in blueprint.parts:
-        files = _copied(blueprint, part)
-        generated = f"{part.name}/"
-        files |= {
-            f"{GENERATED}/{path.removeprefix(generated)}": text
-            for path, text in compiled.items()
-            if path.startswith(generated)
-        }
-        _bring_up_to_date(blueprint.run_folder(part), _adapted(blueprint, part, files))
+        files = read_settings(root, part, clock, compiled)
+        bring_up_to_date(blueprint.run_folder(part), _adapted(blueprint, part, files))
     pager = f"http://{LOOPBACK}:{blueprint.ports['pager']}/api/v1"
     write_private(blueprint.layout.secrets / "pager_url", f"{pager}/alerts\n")
     write_private(blueprint.layout.secrets / "pager_deadman_url", f"{pager}/deadman\n")
@@ -75,25 +70,40 @@ def quicken(prometheus_config: str) -> str:
     return yaml.safe_dump(config, sort_keys=False)
 
 
-def _compile(blueprint: Blueprint) -> Mapping[str, str]:
+def compile_settings(root: Path, clock: float) -> Mapping[str, str]:
+    """Path below `observability/` → text of everything that the SLO compiler makes at that clock. Raises StackError."""
     # Imported here: a fault in the compiler must not keep `signalbox down` from working.
     from slo.compiler import compile_boards, compile_tree
     from slo.errors import DefinitionErrors
     from slo.parse.tree import parse_tree
 
     try:
-        definitions = blueprint.layout.root / "slo" / "definitions"
-        boards = blueprint.layout.root / "observability" / "grafana" / "definitions"
-        compiled = compile_tree(definitions, clock=blueprint.wish.clock)
-        return compiled | compile_boards(boards, parse_tree(definitions))
+        definitions = root / "slo" / "definitions"
+        boards = root / "observability" / "grafana" / "definitions"
+        return compile_tree(definitions, clock=clock) | compile_boards(boards, parse_tree(definitions))
     except DefinitionErrors as wrong:
         raise StackError(f"{wrong.errors[0]} ({len(wrong.errors)} in all)", "See `signalbox slo lint`") from wrong
 
 
-def _copied(blueprint: Blueprint, part: Component) -> dict[str, str]:
+def read_settings(root: Path, part: Component, clock: float, compiled: Mapping[str, str]) -> dict[str, str]:
+    """The files of a component's configuration folder as they hold at that clock, the compiler's among them."""
+    files = _copied(root, part)
+    generated = f"{part.name}/"
+    files |= {
+        f"{GENERATED}/{path.removeprefix(generated)}": text
+        for path, text in compiled.items()
+        if path.startswith(generated)
+    }
+    if part.name == "prometheus" and clock != 1:
+        files["prometheus.yml"] = quicken(files["prometheus.yml"])
+        files |= {name: quicken_rules(text, clock) for name, text in files.items() if name.startswith("rules/")}
+    return files
+
+
+def _copied(root: Path, part: Component) -> dict[str, str]:
     if part.config is None:
         return {}
-    source = blueprint.layout.root / part.config
+    source = root / part.config
     paths = [path for path in source.rglob("*") if path.is_file()]
     relative = {path: path.relative_to(source) for path in paths}
     return {str(name): path.read_text() for path, name in relative.items() if name.parts[0] != GENERATED}
@@ -102,34 +112,26 @@ def _copied(blueprint: Blueprint, part: Component) -> dict[str, str]:
 def _adapted(blueprint: Blueprint, part: Component, files: dict[str, str]) -> dict[str, str]:
     match part.name:
         case "prometheus":
-            if blueprint.wish.clock != 1:
-                files["prometheus.yml"] = quicken(files["prometheus.yml"])
-                files |= {
-                    name: quicken_rules(text, blueprint.wish.clock)
-                    for name, text in files.items()
-                    if name.startswith("rules/")
-                }
             for job, targets in scrape_targets(blueprint).items():
                 files[f"{WATCHED}/{job}.json"] = json.dumps(targets, indent=1)
         case "alertmanager":
             secrets = str(blueprint.layout.secrets)
             files = {name: text.replace(SECRETS_IN_CONTAINERS, secrets) for name, text in files.items()}
-            files["templates/addresses.tmpl"] = _addresses(blueprint)
+            files["templates/addresses.tmpl"] = address_template(f"http://{LOOPBACK}:{blueprint.ports['pager']}")
         case "valkey":
             files["valkey.conf"] = f"requirepass {blueprint.credentials['valkey_password']}\n"
     return files
 
 
-def _addresses(blueprint: Blueprint) -> str:
-    """Where the links of a notification lead on this machine: all to the pager, which knows Grafana if there is one."""
-    pager = f"http://{LOOPBACK}:{blueprint.ports['pager']}"
+def address_template(pager: str) -> str:
+    """Where the links of a notification lead: all to the pager, which knows Grafana if there is one."""
     addresses = {"runbooks": f"{pager}/runbooks", "dashboards": pager, "pages": pager}
     return "".join(
         f'{{{{ define "signalbox.address.{name}" }}}}{address}{{{{ end }}}}\n' for name, address in addresses.items()
     )
 
 
-def _bring_up_to_date(folder: Path, files: Mapping[str, str]) -> None:
+def bring_up_to_date(folder: Path, files: Mapping[str, str]) -> None:
     """Make the folder hold these files and no others; what did not change is not touched."""
     for path in [path for path in folder.rglob("*") if path.is_file()]:
         if str(path.relative_to(folder)) not in files:

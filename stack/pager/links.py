@@ -42,11 +42,11 @@ def build_jaeger_link(trace_id: str, settings: Settings) -> str | None:
 def _dashboard(page: Page, settings: Settings) -> str | None:
     """The alert's Grafana dashboard at the time of the alert, where there is a Grafana."""
     path = page.annotations.get("dashboard", "")
-    if not settings.grafana_url or not path.startswith("/") or path.startswith(("//", "/\\")):
+    if not settings.grafana_public_url or not path.startswith("/") or path.startswith(("//", "/\\")):
         return None
     start = round((page.starts_at - _LEAD_S) * 1000)
     end = "now" if page.resolved_at is None else round((page.resolved_at + _LEAD_S) * 1000)
-    return f"{settings.grafana_url}{path}{'&' if '?' in path else '?'}from={start}&to={end}"
+    return f"{settings.grafana_public_url}{path}{'&' if '?' in path else '?'}from={start}&to={end}"
 
 
 def _silence(page: Page, settings: Settings) -> str | None:

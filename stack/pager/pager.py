@@ -77,7 +77,7 @@ class Pager:
     @property
     def reachable(self) -> Settings:
         """The settings less a Grafana that does not answer: no link of a page leads nowhere."""
-        return self.settings if self._grafana_answers else replace(self.settings, grafana_url="")
+        return self.settings if self._grafana_answers else replace(self.settings, grafana_public_url="")
 
     async def _watch_grafana(self) -> None:
         while self.settings.grafana_url:

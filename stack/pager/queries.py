@@ -66,7 +66,7 @@ async def show_query(
 @router.get("/d/{path:path}")
 async def open_dashboard(path: str, request: Request, pager: OfRequest) -> Response:
     """The dashboard of that address in Grafana, where there is one; the open pages with their figures otherwise."""
-    grafana = pager.settings.grafana_url
+    grafana = pager.settings.grafana_public_url
     if not grafana:
         return RedirectResponse(f"{pager.settings.base_path}/", status_code=303)
     query = f"?{request.url.query}" if request.url.query else ""

@@ -35,6 +35,7 @@ class Settings:
     grafana_url: str = ""
     jaeger_public_url: str = ""
     alertmanager_public_url: str = ""
+    grafana_public_url: str = ""
     public_url: str = ""
     deadman_timeout_s: float = DEADMAN_TIMEOUT_S
     runbooks: Path = RUNBOOKS
@@ -52,15 +53,17 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         raise SettingsError("SIGNALBOX_PAGER_DATA is not set. Name the folder that keeps the pages.")
     jaeger_url = _url(environ, "SIGNALBOX_JAEGER_URL")
     alertmanager_url = _url(environ, "SIGNALBOX_ALERTMANAGER_URL")
+    grafana_url = _url(environ, "SIGNALBOX_GRAFANA_URL")
     return Settings(
         data=Path(data),
         prometheus_url=_url(environ, "SIGNALBOX_PROMETHEUS_URL"),
         jaeger_url=jaeger_url,
         loki_url=_url(environ, "SIGNALBOX_LOKI_URL"),
         alertmanager_url=alertmanager_url,
-        grafana_url=_url(environ, "SIGNALBOX_GRAFANA_URL"),
+        grafana_url=grafana_url,
         jaeger_public_url=_url(environ, "SIGNALBOX_JAEGER_PUBLIC_URL", jaeger_url),
         alertmanager_public_url=_url(environ, "SIGNALBOX_ALERTMANAGER_PUBLIC_URL", alertmanager_url),
+        grafana_public_url=_url(environ, "SIGNALBOX_GRAFANA_PUBLIC_URL", grafana_url),
         public_url=_url(environ, "SIGNALBOX_PUBLIC_URL"),
         deadman_timeout_s=_seconds(environ, "SIGNALBOX_DEADMAN_TIMEOUT_S", DEADMAN_TIMEOUT_S),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import httpx
@@ -9,6 +11,35 @@ import pytest
 
 from tests.acceptance.backends import Backends
 from tests.conftest import Stack
+
+deselected: Counter[str] = Counter()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what the form under test cannot be asked; why is told at the end of the run."""
+    kept, left_out = [], []
+    for item in items:
+        if reason := why_not(item):
+            deselected[reason] += 1
+            left_out.append(item)
+        else:
+            kept.append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = kept
+
+
+def why_not(item: pytest.Item) -> str | None:
+    """Why a test says nothing about the form under test; None when it does."""
+    if os.environ["SIGNALBOX_FORM"] == "native":
+        return "is about containers: `make test-compose`" if item.get_closest_marker("compose_only") else None
+    marker = item.get_closest_marker("native_only")
+    return str(marker.kwargs["reason"]) if marker else None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for reason, count in deselected.items():
+        terminalreporter.write_line(f"{count} deselected: {reason}")
 
 
 @pytest.fixture(scope="session")

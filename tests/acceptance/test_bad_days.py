@@ -34,6 +34,9 @@ def test_a_second_up_says_so_and_changes_nothing(stack: Stack) -> None:
     assert {part["name"]: part["pid"] for part in stack.status()["components"]} == before
 
 
+@pytest.mark.native_only(
+    reason="reads the sockets of processes; tests/acceptance/test_containers.py reads what is published"
+)
 def test_everything_listens_on_loopback_only(stack: Stack) -> None:
     """Promise 11: only the gateway may listen elsewhere, and was not asked to."""
     pids = {part["pid"] for part in stack.status()["components"] if part["pid"]}

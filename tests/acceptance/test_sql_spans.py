@@ -27,7 +27,7 @@ STATEMENTS = (
 
 
 def database_url(stack: Stack) -> str:
-    password = (stack.state_dir / "secrets" / "database_password").read_text().strip()
+    password = stack.secret("database_password")
     port = 15432 + stack.port_offset
     return f"postgresql+asyncpg://signalbox:{password}@127.0.0.1:{port}/signalbox"
 

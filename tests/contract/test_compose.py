@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from stack import compose
 from stack.components import STEPS, Component, Step
+from stack.container import addresses
+from stack.container.prepare import PASSWORDS, prepare
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -21,11 +22,14 @@ SERVICES: dict[str, dict[str, Any]] = DOCUMENT["services"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PINS = tomllib.loads((ROOT / "stack" / "backends" / "pins.toml").read_text())
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-PARTS = {part.name: part for part in compose.contained()}
+PARTS = {part.name: part for part in addresses.contained()}
 OURS = f"signalbox:{PROJECT['version']}"
 
 # The one-shot container that writes passwords and settings: native, the supervisor does this itself.
 PREPARE = "prepare"
+# The host's way in, which the native stack does not need, and traffic that only the profile `load` has.
+LOOPBACK, LOAD = "loopback", "load"
+NO_COMPONENTS = {PREPARE, LOOPBACK, LOAD}
 # Images with one file and no shell: nothing inside could ask for health.
 CANNOT_ASK = {"collector"}
 # Templates whose value is a path or a socket: where things lie is the compose file's own choice.
@@ -45,15 +49,20 @@ class NoSecrets(dict[str, str]):
         return f"<{name}>"
 
 
-VALUES = compose.values(NoSecrets())
+VALUES = addresses.values(NoSecrets())
 
 
 def fill(template: str, owner: str) -> str:
-    return compose.adapt(template, owner).format_map(VALUES)
+    return addresses.adapt(template, owner).format_map(VALUES)
+
+
+def by_default(text: str) -> str:
+    """With the defaults of all variables that docker-compose.yml leaves open."""
+    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
 
 
 def environment(name: str) -> dict[str, str]:
-    return dict(SERVICES[name].get("environment", {}))
+    return {key: by_default(value) for key, value in SERVICES[name].get("environment", {}).items()}
 
 
 def mounts(name: str) -> Iterator[tuple[str, str, bool]]:
@@ -76,7 +85,7 @@ def health_command(name: str) -> str:
 
 
 def test_the_same_components_are_there_under_the_same_names() -> None:
-    assert set(SERVICES) == set(PARTS) | {step.name for step in STEPS} | {PREPARE}
+    assert set(SERVICES) == set(PARTS) | {step.name for step in STEPS} | NO_COMPONENTS
 
 
 @each_part
@@ -117,12 +126,10 @@ def test_a_component_gets_its_environment_with_host_names(part: Component | Step
             if part.name in PARTS and PARTS[part.name].backend:
                 assert actual[f"{key}__FILE"].startswith("/run/secrets/")
             else:
-                assert key in compose.secret_environment(NoSecrets())
+                assert key in addresses.secret_environment(NoSecrets())
         elif template in ("{version}", "{revision}"):
             assert key not in actual
             assert f"{key}=${template.upper()}" in DOCKERFILE, f"{key} is the image's own"
-        elif "{host}" in template:
-            assert actual.get(key, "") == "", f"{key} cannot be reached from outside"
         elif PATHS.search(template):
             assert actual[key].startswith("/") or actual[key] == "off", key
         else:
@@ -160,7 +167,7 @@ def test_steps_are_the_same_commands(step: Step) -> None:
     ids=lambda part: part.name,
 )
 def test_backends_get_the_same_arguments(part: Component) -> None:
-    wanted = [ANYWHERE.sub("ANYWHERE", compose.adapt(word, part.name)) for word in part.command[1:]]
+    wanted = [ANYWHERE.sub("ANYWHERE", addresses.adapt(word, part.name)) for word in part.command[1:]]
     patterns = [re.escape(word.format_map(VALUES)).replace("ANYWHERE", r"/[\w./-]*?") for word in wanted]
     command = SERVICES[part.name]["command"]
     started = command[len(command) - len(patterns) :]
@@ -200,7 +207,7 @@ def test_images_are_the_pinned_ones(part: Component) -> None:
 
 
 def test_prometheus_scrapes_every_component_that_has_metrics_by_its_name() -> None:
-    targets = [one for found in compose.scrape_targets().values() for one in found]
+    targets = [one for found in addresses.scrape_targets().values() for one in found]
     assert {(one["labels"]["job"], one["labels"]["instance"], *one["targets"]) for one in targets} == {
         (part.job, part.name, f"{part.name}:{part.ports[part.metrics]}") for part in PARTS.values() if part.metrics
     }
@@ -220,7 +227,7 @@ UNUSED = {
 
 @each_of_both
 def test_whoever_is_named_in_an_address_shares_a_network(part: Component | Step) -> None:
-    known = compose.secret_environment(NoSecrets()) | environment(part.name)
+    known = addresses.secret_environment(NoSecrets()) | environment(part.name)
     for key in set(part.env) & set(known) - UNUSED.get(part.name, set()):
         for host in re.findall(r"(?:^|[/@ ])([a-z][\w-]*):\d+", known[key]):
             shared = set(SERVICES[part.name]["networks"]) & set(SERVICES[host]["networks"])
@@ -269,23 +276,54 @@ def test_what_is_mounted_from_the_checkout_is_there(name: str) -> None:
     assert not missing
 
 
-def test_only_the_gateway_is_published_and_on_loopback_unless_asked() -> None:
-    assert {name for name, service in SERVICES.items() if "ports" in service} == {"gateway"}
+def test_all_is_published_on_loopback_but_for_the_gateway_when_asked() -> None:
+    assert {name for name, service in SERVICES.items() if "ports" in service} == {"gateway", LOOPBACK}
     [port] = SERVICES["gateway"]["ports"]
-    assert port == "${SIGNALBOX_GATEWAY_HOST:-127.0.0.1}:${SIGNALBOX_GATEWAY_PORT:-8080}:8080"
+    assert port == "${SIGNALBOX_GATEWAY_HOST:-127.0.0.1}:${SIGNALBOX_PORT_GATEWAY:-8080}:8080"
+    others = {name: port for name, port in addresses.published().items() if name != "gateway"}
+    assert SERVICES[LOOPBACK]["ports"] == [
+        f"127.0.0.1:${{{addresses.variable(name)}:-{port}}}:{port}" for name, port in others.items()
+    ]
+
+
+def test_what_is_published_is_passed_on_to_its_component_and_listened_for_on_the_hosts_side_only() -> None:
+    text = (ROOT / "deploy" / "loopback" / "haproxy.cfg").read_text()
+    found = re.findall(r"^listen (\S+)\n +bind (\S+)\n +server (\S+) (\S+)$", text, re.M)
+    owners = {name: part.name for part in PARTS.values() for name in part.ports}
+    others = {name: port for name, port in addresses.published().items() if name != "gateway"}
+    assert found == [
+        (name, f"host-side:{port}", owners[name], f"{owners[name]}:{port}") for name, port in others.items()
+    ]
+    assert re.findall(r"^ +bind (\S+)", text, re.M)[0] == "127.0.0.1:8404"
+    assert SERVICES[LOOPBACK]["networks"]["loopback"] == {"aliases": ["host-side"]}
+
+
+def test_every_page_a_person_reads_is_published() -> None:
+    assert set(addresses.published()) >= {"gateway", "pager", "grafana", "jaeger", "prometheus", "alertmanager"}
+
+
+def test_grafana_is_in_the_profile_full_and_load_in_its_own_and_all_else_in_every() -> None:
+    assert {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service} == {
+        "grafana": ["full"],
+        LOAD: ["load"],
+    }
+    assert [line for line in (ROOT / ".env").read_text().splitlines() if line[:1] != "#"] == ["COMPOSE_PROFILES=full"]
 
 
 def test_only_the_gateways_network_leads_out() -> None:
-    outward = {name for name, network in DOCUMENT["networks"].items() if not (network or {}).get("internal")}
-    assert outward == {"edge"}
-    assert {name for name, service in SERVICES.items() if "edge" in service.get("networks", [])} == {"gateway"}
+    networks = DOCUMENT["networks"]
+    assert {name for name, network in networks.items() if not (network or {}).get("internal")} == {"edge", LOOPBACK}
+    assert {name for name in SERVICES if "edge" in SERVICES[name].get("networks", [])} == {"gateway"}
+    assert {name for name in SERVICES if LOOPBACK in SERVICES[name].get("networks", [])} == {LOOPBACK}
+    assert networks[LOOPBACK]["driver_opts"] == {"com.docker.network.bridge.enable_ip_masquerade": "false"}
     for name, service in SERVICES.items():
         assert service.get("networks") or service.get("network_mode") == "none", f"{name} is on the default network"
 
 
 def test_the_database_and_the_cache_are_reached_by_those_who_use_them_only() -> None:
     on_data = {name for name, service in SERVICES.items() if "data" in service.get("networks", [])}
-    assert on_data == {"postgres", "postgres-replica", "valkey", "api-1", "api-2", "worker", "migrate", "seed"}
+    users = {"api-1", "api-2", "worker", "migrate", "seed"}
+    assert on_data == {"postgres", "postgres-replica", "valkey", LOOPBACK} | users
 
 
 def test_no_password_stands_in_the_file() -> None:
@@ -307,33 +345,56 @@ def test_secrets_are_mounted_by_those_who_have_a_use_for_them_and_read_only() ->
 
 @pytest.fixture
 def prepared(tmp_path: Path) -> Path:
-    for folder in ("secrets", "settings", "targets"):
+    for folder in ("secrets", "settings"):
         (tmp_path / folder).mkdir()
-    compose.prepare(tmp_path / "secrets", tmp_path / "settings", tmp_path / "targets")
+    prepare(tmp_path / "secrets", tmp_path / "settings", clock=20.0, pager_port=9170)
     return tmp_path
 
 
 def test_passwords_are_strong_all_different_kept_and_closed_to_strangers(prepared: Path) -> None:
     secrets = prepared / "secrets"
-    first = {name: (secrets / name).read_text().strip() for name in compose.PASSWORDS}
+    first = {name: (secrets / name).read_text().strip() for name in PASSWORDS}
     assert len(set(first.values())) == len(first)
     assert all(len(password) >= 32 for password in first.values())
-    compose.prepare(secrets, prepared / "settings", prepared / "targets")
-    assert {name: (secrets / name).read_text().strip() for name in compose.PASSWORDS} == first
+    prepare(secrets, prepared / "settings")
+    assert {name: (secrets / name).read_text().strip() for name in PASSWORDS} == first
     assert {path.stat().st_mode & 0o777 for path in secrets.iterdir()} == {0o640}
 
 
-def test_every_secret_file_that_a_container_names_is_written(prepared: Path) -> None:
-    written = {f"/run/{path.relative_to(prepared)}" for path in prepared.rglob("*") if path.is_file()}
-    named = set(re.findall(r"/run/(?:secrets|settings)/[\w.-]+", json.dumps(SERVICES)))
-    assert named
+def test_every_secret_and_setting_that_a_container_names_is_written(prepared: Path) -> None:
+    written = {f"/run/{path.relative_to(prepared)}" for path in prepared.rglob("*")}
+    named = set(re.findall(r"/run/(?:secrets|settings)/[\w./-]+", json.dumps(SERVICES)))
+    named -= {"/run/settings/grafana/dashboards"}  # for those made by hand, when there are any
+    assert len(named) > 10
     assert named <= written
 
 
 def test_alertmanager_finds_the_pager_where_its_configuration_looks(prepared: Path) -> None:
-    assert ("settings", "/run/secrets", True) in set(mounts("alertmanager"))
-    assert (prepared / "settings" / "pager_url").read_text() == "http://pager:8170/api/v1/alerts\n"
-    assert (prepared / "settings" / "pager_deadman_url").read_text() == "http://pager:8170/api/v1/deadman\n"
+    settings = prepared / "settings"
+    looked_for = yaml.safe_load((settings / "alertmanager" / "_generated" / "alertmanager.yml").read_text())
+    files = {hook["url_file"] for receiver in looked_for["receivers"] for hook in receiver.get("webhook_configs", [])}
+    assert files == {str(settings / "pager_url"), str(settings / "pager_deadman_url")}
+    assert (settings / "pager_url").read_text() == "http://pager:8170/api/v1/alerts\n"
+    assert (settings / "pager_deadman_url").read_text() == "http://pager:8170/api/v1/deadman\n"
+    assert "http://127.0.0.1:9170/runbooks" in (settings / "alertmanager" / "templates" / "addresses.tmpl").read_text()
+
+
+def test_prometheus_gets_targets_by_name_and_rules_of_the_clock(prepared: Path) -> None:
+    settings = prepared / "settings" / "prometheus"
+    [target] = json.loads((settings / "targets" / "worker.json").read_text())
+    assert target["targets"] == ["worker:8150"]
+    assert yaml.safe_load((settings / "prometheus.yml").read_text())["global"]["evaluation_interval"] == "1s"
+    committed = ROOT / "observability" / "prometheus" / "_generated" / "slo-rules.yaml"
+    assert (settings / "_generated" / "slo-rules.yaml").read_text() != committed.read_text()
+    prepare(prepared / "secrets", prepared / "settings")
+    assert yaml.safe_load((settings / "_generated" / "slo-rules.yaml").read_text()) == yaml.safe_load(
+        committed.read_text()
+    )
+
+
+def test_settings_can_be_read_by_the_group_and_by_no_stranger(prepared: Path) -> None:
+    modes = {path.stat().st_mode & 0o777 for path in (prepared / "settings").rglob("*")}
+    assert modes == {0o640, 0o750}
 
 
 def test_the_services_get_their_addresses_with_passwords_from_a_file(prepared: Path) -> None:
@@ -357,6 +418,8 @@ def test_the_image_is_pinned_unprivileged_and_built_from_locked_packages() -> No
     assert re.findall(r"^USER (.+)$", text, re.M) == ["10001:10001"]
     assert "--require-hashes" in text
     assert "--only-binary :all:" in text
+    assert "--invalidation-mode unchecked-hash" in text
+    assert "cyclonedx-py environment" in text
     assert not re.search(r"apt-get|build-essential|gcc|curl |wget ", text)
     assert f"ARG VERSION={PROJECT['version']}\n" in text
     assert SERVICES[PREPARE]["build"]["args"]["VERSION"] == PROJECT["version"]

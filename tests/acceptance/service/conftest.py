@@ -7,7 +7,6 @@ no error budget of the stack.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import socket
@@ -69,13 +68,12 @@ class Process:
 
 @pytest.fixture(scope="session")
 def addresses(stack: Stack) -> Addresses:
-    offset = json.loads((stack.state_dir / "run" / "state.json").read_text())["port_offset"]
-    secret = {path.name: path.read_text().strip() for path in (stack.state_dir / "secrets").glob("*_password")}
+    offset = stack.port_offset
     postgres = f"127.0.0.1:{15432 + offset}"
     return Addresses(
-        database=f"postgresql+asyncpg://signalbox:{secret['database_password']}@{postgres}/signalbox",
-        superuser=f"postgresql://postgres:{secret['postgres_password']}@{postgres}/postgres",
-        valkey=f"redis://:{secret['valkey_password']}@127.0.0.1:{16379 + offset}/0",
+        database=f"postgresql+asyncpg://signalbox:{stack.secret('database_password')}@{postgres}/signalbox",
+        superuser=f"postgresql://postgres:{stack.secret('postgres_password')}@{postgres}/postgres",
+        valkey=f"redis://:{stack.secret('valkey_password')}@127.0.0.1:{16379 + offset}/0",
     )
 
 

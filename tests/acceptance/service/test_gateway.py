@@ -23,6 +23,8 @@ from tests.acceptance.backends import eventually
 from tests.acceptance.service.conftest import free_port
 from tests.conftest import ROOT, Stack
 
+pytestmark = pytest.mark.native_only(reason="puts the machine's own Caddy before replicas of the test's own")
+
 STATIC = ROOT / "deploy" / "gateway" / "static"
 PROBLEM = "application/problem+json"
 

@@ -48,6 +48,9 @@ MAKE = {
 }
 
 
+READS_FILES = pytest.mark.native_only(reason="reads and writes the log files of the native stack")
+
+
 class Written:
     """What the processes of the stack have written to stdout since it was made."""
 
@@ -128,6 +131,7 @@ def plant(user: httpx.Client, api: httpx.Client, leaky: httpx.Client, secret: st
     return places[number % len(places)]()
 
 
+@READS_FILES
 def test_a_thousand_planted_secrets_are_nowhere(
     stack: Stack, backends: Backends, user: httpx.Client, leaky: httpx.Client, written: Written
 ) -> None:
@@ -208,6 +212,7 @@ def converse(host: str, port: int, headers: list[bytes]) -> list[tuple[int, str]
     return [(int(status), found[1].decode() if found else "") for (status, _), found in zip(heads, ids, strict=True)]
 
 
+@READS_FILES
 def test_every_request_line_carries_a_trace_that_is_found_with_its_lines(
     backends: Backends, user: httpx.Client, written: Written
 ) -> None:

@@ -196,11 +196,11 @@ async def test_the_dashboard_link_leads_to_grafana_only_where_grafana_answers(
     async def link(client: httpx.AsyncClient) -> str:
         return str((await pages(client))[0]["links"]["dashboard"])
 
-    async with running(replace(settings, grafana_url=backend.url)) as client:
+    async with running(replace(settings, grafana_url=backend.url, grafana_public_url=backend.url)) as client:
         await client.post("/api/v1/alerts", json=alert)
         assert (await link(client)).endswith("#figures")
     backend.answer("/api/health", {"database": "ok"})
-    async with running(replace(settings, grafana_url=backend.url)) as client:
+    async with running(replace(settings, grafana_url=backend.url, grafana_public_url=backend.url)) as client:
         await until(lambda: link(client), lambda text: text.startswith(f"{backend.url}/d/slo"))
 
 

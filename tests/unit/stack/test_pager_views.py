@@ -220,7 +220,7 @@ def test_own_links_are_relative_as_long_as_no_public_address_is_known() -> None:
 
 def test_links_go_where_the_settings_say() -> None:
     where = settings(
-        grafana_url="https://grafana.example",
+        grafana_public_url="https://grafana.example",
         jaeger_public_url="https://jaeger.example",
         alertmanager_public_url="https://am.example",
     )
@@ -246,7 +246,8 @@ def test_a_dashboard_annotation_cannot_lead_away(path: str) -> None:
     notice = Notice("f", "firing", NOW, None, {"alertname": "A"}, {"dashboard": path})
     one = build_page(notice, NOW)
     assert (
-        build_links(one, settings(grafana_url="https://g.example"), own="")["dashboard"] == f"/pages/{one.id}#figures"
+        build_links(one, settings(grafana_public_url="https://g.example"), own="")["dashboard"]
+        == f"/pages/{one.id}#figures"
     )
 
 

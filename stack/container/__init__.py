@@ -1,0 +1,1 @@
+"""The container form of the stack: docker-compose.yml on whichever engine answers `docker`."""

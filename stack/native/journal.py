@@ -1,0 +1,45 @@
+"""The logs of the native stack's parts, as files: printed, and followed while they grow. Knows no component."""
+
+import sys
+import time
+from pathlib import Path
+
+from stack.errors import WrongUse
+from stack.layout import Layout
+from stack.native import processes
+
+FOLLOW_S = 0.2
+
+
+def print_log(layout: Layout, name: str, lines: int, *, follow: bool) -> int:
+    """Print the last lines of a log, and go on with what is added. Raises WrongUse for an unknown name."""
+    path = layout.log(name)
+    known = sorted(log.stem for log in layout.logs.glob("*.log"))
+    if name not in known:
+        raise WrongUse(f"there is no log of {name!r}", f"There are {', '.join(known) or 'none: nothing ran yet'}")
+    size = path.stat().st_size
+    for line in processes.last_lines(path, lines, most_bytes=max(16_384, lines * 4_096)) if lines else ():
+        print(line)  # noqa: T201
+    if follow:
+        _tail(path, size)
+    return 0
+
+
+def last_lines(layout: Layout, name: str, count: int) -> list[str]:
+    """What a part said last."""
+    return processes.last_lines(layout.log(name), count)
+
+
+def _tail(path: Path, position: int) -> None:
+    """Print what is added to a log until interrupted; a log that was emptied is read from its beginning."""
+    while True:
+        size = path.stat().st_size if path.exists() else 0
+        position = min(position, size) if size >= position else 0
+        if size > position:
+            with path.open("rb") as file:
+                file.seek(position)
+                added = file.read()
+            position += len(added)
+            sys.stdout.write(added.decode(errors="replace"))
+            sys.stdout.flush()
+        time.sleep(FOLLOW_S)

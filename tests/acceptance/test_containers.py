@@ -1,0 +1,146 @@
+"""The stack as containers: what each may do, what the host is given, and that nothing but the gateway leads out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+import httpx
+import pytest
+
+from stack.container.addresses import contained, published
+from stack.container.engine import Engine
+from stack.layout import Layout
+from tests.conftest import ROOT, Stack, container_of
+
+pytestmark = pytest.mark.compose_only
+LOOPBACK = "127.0.0.1"
+PAGES = ("pager", "prometheus", "alertmanager", "jaeger")
+
+
+def docker(*words: str) -> str:
+    return subprocess.run(["docker", *words], capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+@pytest.fixture(scope="module")
+def containers(stack: Stack) -> dict[str, dict[str, Any]]:
+    """What the engine tells of every running container, by service."""
+    project = Engine(Layout(ROOT, stack.state_dir, stack.port_offset)).project
+    ids = docker("ps", "--quiet", "--filter", f"label=com.docker.compose.project={project}").split()
+    found = json.loads(docker("inspect", *ids))
+    return {one["Config"]["Labels"]["com.docker.compose.service"]: one for one in found}
+
+
+def read(container: dict[str, Any], path: str) -> str:
+    """A file of the container's first process, as the kernel of this machine tells it."""
+    with open(f"/proc/{container['State']['Pid']}/{path}") as file:
+        return file.read()
+
+
+def test_every_component_runs_in_a_container(containers: dict[str, dict[str, Any]]) -> None:
+    assert {part.name for part in contained() if not part.optional} | {"loopback"} <= set(containers)
+
+
+def test_every_process_is_without_root_capabilities_and_a_way_to_gain_them(
+    containers: dict[str, dict[str, Any]],
+) -> None:
+    """Promise 12, asked of the kernel."""
+    for name, container in containers.items():
+        status = dict(line.split(":\t", 1) for line in read(container, "status").splitlines() if ":\t" in line)
+        assert "0" not in status["Uid"].split(), name
+        assert (status["CapEff"], status["CapPrm"], status["CapInh"]) == ("0" * 16,) * 3, name
+        assert int(status["CapBnd"], 16) == (1 << 10 if name == "gateway" else 0), name
+        assert status["NoNewPrivs"] == "1", name
+        assert status["Seccomp"] == "2", name
+
+
+def test_every_root_is_read_only_and_every_size_has_a_limit(containers: dict[str, dict[str, Any]]) -> None:
+    for name, container in containers.items():
+        root = next(line for line in read(container, "mounts").splitlines() if line.split()[1] == "/")
+        assert "ro" in root.split()[3].split(","), name
+        host = container["HostConfig"]
+        assert host["Memory"] > 0, name
+        assert host["PidsLimit"] > 0, name
+        assert host["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "3"}, name
+        assert not host["Privileged"], name
+
+
+def test_the_host_is_given_ports_at_loopback_only(containers: dict[str, dict[str, Any]]) -> None:
+    """Promise 11: only the gateway may listen elsewhere, and was not asked to."""
+    given = {
+        (name, binding["HostIp"])
+        for name, container in containers.items()
+        for bindings in container["HostConfig"]["PortBindings"].values()
+        for binding in bindings
+    }
+    assert given == {("gateway", LOOPBACK), ("loopback", LOOPBACK)}
+    ports = {port for one in containers.values() for port in one["HostConfig"]["PortBindings"]}
+    assert ports == {f"{port}/tcp" for port in published().values()}
+
+
+def test_nothing_but_the_gateway_knows_a_way_out(containers: dict[str, dict[str, Any]]) -> None:
+    """No default route, so not even a name server outside can be asked; the host's way in has one, untranslated."""
+    leads_out = {
+        name
+        for name, container in containers.items()
+        for line in read(container, "net/route").splitlines()[1:]
+        if line.split()[1] == "00000000"
+    }
+    assert leads_out == {"gateway", "loopback"}
+    [network] = [one for one in containers["loopback"]["NetworkSettings"]["Networks"] if one.endswith("_loopback")]
+    options = json.loads(docker("network", "inspect", network))[0]["Options"]
+    assert options == {"com.docker.network.bridge.enable_ip_masquerade": "false"}
+
+
+@pytest.mark.parametrize("host", ["postgres", "valkey", "loopback"])
+def test_the_data_cannot_be_reached_by_who_has_no_use_for_it(stack: Stack, host: str) -> None:
+    """Nor through the host's way in, which shares a network with both sides."""
+    code = f"import socket; [socket.create_connection(({host!r}, port), 2) for port in (15432,)]"
+    done = subprocess.run(
+        ["docker", "exec", container_of(stack, "pager"), "python", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "refused" in done.stderr or "Name or service not known" in done.stderr or "resolution" in done.stderr
+
+
+def test_no_password_is_in_what_the_engine_tells(stack: Stack, containers: dict[str, dict[str, Any]]) -> None:
+    passwords = {name: stack.secret(name) for name in ("database_password", "postgres_password", "valkey_password")}
+    told = json.dumps(list(containers.values()))
+    assert [name for name, password in passwords.items() if password in told] == []
+    assert all(len(password) >= 32 for password in passwords.values())
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_person_on_the_host_reaches_the_pages(stack: Stack, name: str) -> None:
+    assert httpx.get(stack.urls[name], follow_redirects=True, timeout=10).status_code in (200, 404)
+
+
+def test_the_log_command_prints_what_a_container_said(stack: Stack) -> None:
+    httpx.get(f"{stack.urls['gateway']}/v1/nothing-of-the-kind")
+    said = stack.signalbox("logs", "gateway", "-n", "5")
+    assert said.returncode == 0, said.stderr
+    assert len(said.stdout.splitlines()) == 5
+    refused = stack.signalbox("logs", "no-such-part")
+    assert refused.returncode == 2
+    assert "there is no log of 'no-such-part'" in refused.stderr
+
+
+def test_the_queue_can_be_looked_into(stack: Stack) -> None:
+    listed = stack.signalbox("jobs", "list")
+    assert listed.returncode == 0, listed.stderr
+
+
+def test_what_has_no_container_form_is_said_so(stack: Stack) -> None:
+    refused = stack.signalbox("restart", "faults")
+    assert refused.returncode == 2
+    assert "no container form" in refused.stderr
+    refused = stack.signalbox("up", "--replicas", "3")
+    assert refused.returncode == 2
+    assert "--form native" in refused.stderr
+    refused = stack.signalbox("up", "--form", "native")
+    assert refused.returncode == 1
+    assert "the stack runs in its compose form" in refused.stderr
