@@ -30,7 +30,7 @@ class Served:
         self._thread = threading.Thread(target=self._server.run, args=([self.socket],), daemon=True)
         self._thread.start()
         self.thread_id = self._thread.ident or 0
-        # A connection each: after a failure the server closes it, at a moment at which the next request may be under way.
+        # A connection each: after a failure the server closes it, when the next request may be under way.
         self.http = httpx.Client(
             base_url=f"http://127.0.0.1:{self.address[1]}",
             timeout=10,
