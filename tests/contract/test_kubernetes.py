@@ -19,8 +19,9 @@ import yaml
 
 from service.server import FINISH_TIMEOUT_S
 from slo.parse.tree import parse_definitions
-from stack import backends, compose
+from stack import backends
 from stack.components import STEPS, Component
+from stack.container import addresses
 from tests.conftest import missing_backend
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +31,7 @@ SCHEMAS = ("kubernetes-1.37.2", "prometheus-operator-0.92.1", "external-secrets-
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PINS = tomllib.loads((ROOT / "stack" / "backends" / "pins.toml").read_text())
 PARTS: dict[str, Component] = {}
-for _part in compose.contained():
+for _part in addresses.contained():
     PARTS.setdefault(_part.job, _part)
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
 SERVICES = ("api", "worker", "payments", "issuer")  # processes of service/
@@ -154,7 +155,7 @@ def test_every_process_of_the_service_is_deployed() -> None:
 def test_processes_are_started_by_the_same_commands_on_the_same_ports(overlay: str) -> None:
     for part, workload in deployed(overlay):
         if part.backend is None:
-            same = [compose.adapt(word, part.name).format_map(compose.values({})) for word in part.command]
+            same = [addresses.adapt(word, part.name).format_map(addresses.values({})) for word in part.command]
             command = container(workload)["command"]
             assert command[: len(same)] == same, part.job
             assert command[len(same) :] in ([], ["--host", "0.0.0.0"])

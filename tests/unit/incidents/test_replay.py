@@ -137,6 +137,7 @@ def test_no_candidate_lies_in_the_future_or_before_what_backends_take() -> None:
 @pytest.mark.parametrize(
     ("at_ms", "why"),
     [(START_MS, "sums would mix"), (NOW_MS, "still to come"), (NOW_MS - 31 * DAY_MS, "no longer take")],
+    ids=["mixes", "future", "too old"],
 )
 async def test_a_place_that_cannot_be_had_is_refused(at_ms: int, why: str) -> None:
     async def taken(place: Placement) -> bool:
