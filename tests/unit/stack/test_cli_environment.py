@@ -21,6 +21,7 @@ def checkout(tmp_path):
     (folder / "stack").mkdir(parents=True)
     shutil.copy(ROOT / "stack" / "environment.py", folder / "stack")
     shutil.copy(ROOT / "Makefile", folder)
+    shutil.copytree(ROOT / "deploy" / "pipeline", folder / "deploy" / "pipeline")  # the Makefile includes its targets
     (folder / "requirements.lock").write_text("")
     return folder
 
