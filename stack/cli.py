@@ -141,10 +141,19 @@ def logs(
     name: Annotated[str, typer.Argument(help="A component, or supervisor, migrate, seed.")],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing what is added.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many lines to begin with.")] = 50,
+    as_json: Json = False,
 ) -> int:
     """Print the last lines of a component's log."""
     layout = Layout.from_environment()
-    return form.find(layout).print_log(layout, name, lines, follow=follow)
+    control = form.find(layout)
+    if name not in (known := control.log_names(layout)):
+        raise WrongUse(f"there is no log of {name!r}", f"There are {', '.join(known) or 'none: nothing ran yet'}")
+    if not as_json:
+        return control.print_log(layout, name, lines, follow=follow)
+    if follow:
+        raise WrongUse("--json is one document, and --follow has no end", "Leave one of the two out")
+    _print_json({"name": name, "lines": control.last_lines(layout, name, lines)})
+    return 0
 
 
 def doctor(as_json: Json = False) -> int:

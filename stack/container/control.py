@@ -151,15 +151,16 @@ def run_step(layout: Layout, step: Step, arguments: Sequence[str]) -> int:
     return Engine(layout).attach(read_wish(layout), "run", *options, *command, *arguments)
 
 
+def log_names(layout: Layout) -> list[str]:
+    """Of whom there is a log."""
+    return sorted({container.service for container in Engine(layout).containers()})
+
+
 def print_log(layout: Layout, name: str, lines: int, *, follow: bool) -> int:
-    """Print the last lines of a container's log, and go on with what is added. Raises WrongUse for an unknown name."""
-    engine = Engine(layout)
-    known = sorted({container.service for container in engine.containers()})
-    if name not in known:
-        raise WrongUse(f"there is no log of {name!r}", f"There are {', '.join(known) or 'none: nothing ran yet'}")
+    """Print the last lines of a container's log, and go on with what is added."""
     following = ["--follow"] if follow else []
     options = ["--no-log-prefix", "--no-color", "--tail", str(lines), *following, name]
-    return engine.attach(read_wish(layout), "logs", *options)
+    return Engine(layout).attach(read_wish(layout), "logs", *options)
 
 
 def last_lines(layout: Layout, name: str, count: int) -> list[str]:

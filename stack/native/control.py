@@ -19,6 +19,7 @@ from stack.errors import StackError, WrongUse
 from stack.layout import SIGN, Layout
 from stack.native.credentials import Credentials
 from stack.native.journal import last_lines as last_lines
+from stack.native.journal import log_names as log_names
 from stack.native.journal import print_log as print_log
 from stack.native.launch import Blueprint, Ground, Wish, read_wish, write_wish
 from stack.native.locks import Taken, held, is_held

@@ -4,21 +4,22 @@ import sys
 import time
 from pathlib import Path
 
-from stack.errors import WrongUse
 from stack.layout import Layout
 from stack.native import processes
 
 FOLLOW_S = 0.2
 
 
+def log_names(layout: Layout) -> list[str]:
+    """Of whom there is a log."""
+    return sorted(log.stem for log in layout.logs.glob("*.log"))
+
+
 def print_log(layout: Layout, name: str, lines: int, *, follow: bool) -> int:
-    """Print the last lines of a log, and go on with what is added. Raises WrongUse for an unknown name."""
+    """Print the last lines of a log, and go on with what is added."""
     path = layout.log(name)
-    known = sorted(log.stem for log in layout.logs.glob("*.log"))
-    if name not in known:
-        raise WrongUse(f"there is no log of {name!r}", f"There are {', '.join(known) or 'none: nothing ran yet'}")
     size = path.stat().st_size
-    for line in processes.last_lines(path, lines, most_bytes=max(16_384, lines * 4_096)) if lines else ():
+    for line in last_lines(layout, name, lines):
         print(line)  # noqa: T201
     if follow:
         _tail(path, size)
@@ -27,7 +28,7 @@ def print_log(layout: Layout, name: str, lines: int, *, follow: bool) -> int:
 
 def last_lines(layout: Layout, name: str, count: int) -> list[str]:
     """What a part said last."""
-    return processes.last_lines(layout.log(name), count)
+    return processes.last_lines(layout.log(name), count, most_bytes=max(16_384, count * 4_096)) if count else []
 
 
 def _tail(path: Path, position: int) -> None:

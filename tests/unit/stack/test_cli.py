@@ -170,6 +170,11 @@ def test_logs_are_printed_from_their_end(signalbox, tmp_path):
     layout.make()
     layout.log("worker").write_text("".join(f"line {number}\n" for number in range(10)))
     assert signalbox("logs", "worker", "-n", "2").stdout == "line 8\nline 9\n"
+    assert json.loads(signalbox("logs", "worker", "-n", "2", "--json").stdout) == {
+        "name": "worker",
+        "lines": ["line 8", "line 9"],
+    }
+    assert "Leave one of the two out" in signalbox("logs", "worker", "--follow", "--json").stderr
 
 
 def test_parameters_are_read_with_their_types():
