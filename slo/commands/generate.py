@@ -18,6 +18,7 @@ from slo.commands.console import (
     read_folder,
     shown,
 )
+from slo.errors import DefinitionErrors
 from slo.lint.definitions import lint_promises
 from slo.lint.policies import lint_policies
 from slo.model import FASTEST_CLOCK
@@ -43,6 +44,9 @@ def generate(
         planned = plan_files(found, out, clock)
         if not check:
             write_files(planned)
+    except DefinitionErrors as errors:  # of the designed dashboards, which ask for some SLOs by name
+        print_findings(errors.errors)
+        fail("this repository's dashboards do not fit these definitions", "Name a folder of their own with --out")
     except ValueError as error:
         fail(str(error), "Add the mark above the hand-written part, or move the file away")
     except OSError as error:

@@ -102,8 +102,9 @@ def _print(promise: Promise, outcome: Outcome, course: str) -> None:
         typer.echo(f"{say_time(at_s):>11}  {what}")
     if not outcome.episodes:
         typer.echo(f"{'':>11}  nobody is paged, no ticket is written")
+    spent = "an unknown share" if outcome.spent_ratio is None else say_share(outcome.spent_ratio)
     typer.echo(
         f"\n{say_count(outcome.bad_events)} of {say_count(outcome.total_events)} were bad: "
-        f"{say_share(outcome.spent_ratio)} of the budget of {promise.windows.period.name}. Evaluated every "
+        f"{spent} of the budget of {promise.windows.period.name}. Evaluated every "
         f"{format_duration(promise.windows.interval)}; Alertmanager's group_wait comes on top."
     )

@@ -17,6 +17,7 @@ from slo.errors import Location, Problem
 
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _GROUPED = re.compile(r"\bby\s*\(([^)]*)\)")
+LARGEST_FILE = 32 * 1024**2  # the rules of 2,000 SLOs
 _RESERVED = {"__name__", "alertname", "alertstate"}
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -34,6 +35,8 @@ class FoundRule:
 
 def read_rules(text: str, file: str) -> list[FoundRule]:
     """Every rule of a rule file. Raises ValueError when it is none."""
+    if len(text) > LARGEST_FILE:
+        raise ValueError(f"{file} has more than {LARGEST_FILE // 1024**2} MiB and is not read")
     try:
         document = yaml.load(text, Loader=_LOADER)
         return [_read_rule(rule, file) for group in document["groups"] or () for rule in group.get("rules") or ()]
@@ -49,7 +52,8 @@ def read_rule_files(paths: Iterable[Path]) -> list[FoundRule]:
             sorted(each for each in path.rglob("*") if each.suffix in (".yaml", ".yml")) if path.is_dir() else [path]
         )
         for file in files:
-            found += read_rules(file.read_text(errors="replace"), str(file))
+            with file.open(encoding="utf-8", errors="replace") as text:
+                found += read_rules(text.read(LARGEST_FILE + 1), str(file))
     return found
 
 

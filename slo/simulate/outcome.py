@@ -6,7 +6,6 @@ evaluations fall on the same moments here; in life they do not, which is the one
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -42,7 +41,7 @@ class Outcome:
     ended_s: float
     total_events: float
     bad_events: float
-    spent_ratio: float
+    spent_ratio: float | None  # None: errors, and no traffic at the beginning that would say how large the budget is
     interval_s: float
 
     def first(self, alert: str) -> Episode | None:
@@ -94,7 +93,7 @@ def simulate(
         (now_ms - start_ms) / 1000,
         counted.total,
         counted.bad,
-        counted.bad / budget if budget else math.nan,
+        counted.bad / budget if budget else 0.0 if not counted.bad else None,
         interval_ms / 1000,
     )
 

@@ -153,3 +153,10 @@ def test_a_folder_that_cannot_be_written_is_one_line(definitions: Path, tmp_path
     assert result.exit_code == 1
     assert len(result.stderr.strip().splitlines()) == 1
     assert result.stderr.startswith("signalbox: ")
+
+
+def test_definitions_of_another_project_need_a_folder_of_their_own() -> None:
+    others = REPOSITORY / "examples" / "slo-standalone" / "definitions"
+    result = run("generate", "--definitions", str(others), "--check")
+    assert result.exit_code == 1
+    assert result.stderr.strip().splitlines()[-1].endswith("Name a folder of their own with --out.")

@@ -112,6 +112,12 @@ def test_a_tier_that_can_never_fire_and_what_else_is_odd(change: Callable[..., P
     assert run("--definitions", str(definitions), "--fail-on", "sometimes").exit_code == 2
 
 
+def test_rules_without_end_are_not_read() -> None:
+    result = run("--rules", "/dev/zero")
+    assert result.exit_code == 2
+    assert "more than 32 MiB" in result.stderr
+
+
 def test_what_the_compiler_refuses_is_no_warning(change: Callable[..., Path]) -> None:
     definitions = change("fulfilment-freshness.yaml", "targetPercent: 99\n", "targetPercent: 50\n")
     result = run("--definitions", str(definitions), "--json")

@@ -127,6 +127,13 @@ def test_the_command_tells_the_course_and_what_it_spent() -> None:
     assert (document["episodes"], document["bad_events"], document["total_events"]) == ([], 0, 3000)
 
 
+def test_without_traffic_nothing_is_spent_and_no_number_is_invented() -> None:
+    arguments = ("checkout-availability", "--error-rate", "5%", "--duration", "10m", "--history", "10m", "--traffic")
+    assert "0 of 0 were bad: 0 % of the budget" in run(*arguments, "0").stdout
+    assert "an unknown share of the budget" in run(*arguments, "5m:0,10/s").stdout
+    assert '"spent_ratio": null' in run(*arguments, "5m:0,10/s", "--json").stdout
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("--error-rate", "7"), ("--error-rate", "5%", "--traffic", "-1"), ("--error-rate", "0", "--duration", "90d"),
