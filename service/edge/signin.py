@@ -53,7 +53,7 @@ class Keys:
         self._keys: dict[str, PyJWK] = {}
         self._fetched_at = -MAX_AGE_S
         self._asked_at = -REFRESH_PAUSE_S
-        self._lock = asyncio.Lock()
+        self._asking: asyncio.Task[None] | None = None
         self.generation = 0
         self._log = telemetry.logger(__name__)
 
@@ -70,21 +70,30 @@ class Keys:
         return key
 
     async def _refresh(self, unless_known: str | None) -> None:
-        """Ask once for all who wait; not at all when it was asked a moment ago."""
-        async with self._lock:
+        """Ask once for all who wait; not at all when it was asked a moment ago.
+
+        It is nobody's request: a caller in a hurry, who gives up, must not leave the others without the keys.
+        """
+        if self._asking is None:
             if unless_known in self._keys or monotonic() - self._asked_at < REFRESH_PAUSE_S:
                 return
             self._asked_at = monotonic()
-            try:
-                async with asyncio.timeout(FETCH_TIMEOUT_S):
-                    found = await self._fetch()
-            except (httpx.HTTPError, TimeoutError, ValueError, KeyError, jwt.PyJWTError) as error:
-                telemetry.metrics.sign_in_key_fetches.labels("bad").inc()
-                self._log.warning("the issuer's keys cannot be read: %s", type(error).__name__)
-                return
+            self._asking = asyncio.create_task(self._ask())
+        await asyncio.shield(self._asking)
+
+    async def _ask(self) -> None:
+        try:
+            async with asyncio.timeout(FETCH_TIMEOUT_S):
+                found = await self._fetch()
+        except (httpx.HTTPError, TimeoutError, ValueError, KeyError, jwt.PyJWTError) as error:
+            telemetry.metrics.sign_in_key_fetches.labels("bad").inc()
+            self._log.warning("the issuer's keys cannot be read: %s", type(error).__name__)
+        else:
             telemetry.metrics.sign_in_key_fetches.labels("good").inc()
             self._keys, self._fetched_at = found, monotonic()
             self.generation += 1
+        finally:
+            self._asking = None
 
     async def _fetch(self) -> dict[str, PyJWK]:
         document = await self._get(f"{self._issuer}/.well-known/openid-configuration")

@@ -61,3 +61,12 @@ def test_a_command_without_its_database_fails_in_one_line(capsys: pytest.Capture
     assert complaint.startswith(f"service: {command} failed: ")
     assert len(complaint.splitlines()) == 1
     assert "hunter2" not in complaint
+
+
+def test_the_development_issuer_is_refused_elsewhere_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SIGNALBOX_ENVIRONMENT", "stage")
+    assert main(["issuer", "--port", "1"]) == 2
+    said = capsys.readouterr().err
+    assert said == "service: SIGNALBOX_ENVIRONMENT: the development issuer is for development only\n"

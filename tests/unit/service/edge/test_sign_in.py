@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Callable
@@ -39,6 +40,8 @@ class Issuer(httpx.ASGITransport):
         self.keys = SigningKeys()
         self.asked: list[str] = []
         self.away = False
+        self.answers = asyncio.Event()
+        self.answers.set()
         app = FastAPI()
         app.include_router(build_router(self.keys, ISSUER, AUDIENCE, "a secret"))
         super().__init__(app)
@@ -47,6 +50,7 @@ class Issuer(httpx.ASGITransport):
         if self.away:
             raise httpx.ConnectError("away")
         self.asked.append(request.url.path)
+        await self.answers.wait()
         return await super().handle_async_request(request)
 
     def token(self, **changes: Any) -> str:
@@ -162,6 +166,19 @@ async def test_strangers_cannot_make_us_ask_the_issuer_all_the_time(sign_in: Tok
         stranger.keys.rotate()
         with pytest.raises(Unauthenticated):
             await sign_in.authenticate(stranger.token())
+    assert issuer.asked.count("/jwks") == 1
+
+
+async def test_a_caller_who_gives_up_leaves_nobody_else_without_the_keys(
+    sign_in: TokenSignIn, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """His deadline may be a millisecond: whoever asks next must not have to wait for the pause to end."""
+    issuer.answers.clear()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await sign_in.authenticate(issuer.token())
+    issuer.answers.set()
+    assert (await sign_in.authenticate(issuer.token())).user_id == 7
     assert issuer.asked.count("/jwks") == 1
 
 
