@@ -59,7 +59,9 @@ def choose(layout: Layout, option: str | None) -> Form:
     if running and wanted not in (None, running) and FORMS[running].is_running(layout):
         raise StackError(f"the stack runs in its {running} form", "Take that down first: `signalbox down`")
     if wanted == "compose" and (reason := engine.why_not()):
-        raise StackError(f"the container form cannot be used: {reason.rstrip('.?')}", "Use the native one: `--form native`")
+        raise StackError(
+            f"the container form cannot be used: {reason.rstrip('.?')}", "Use the native one: `--form native`"
+        )
     return FORMS[wanted or running or ("compose" if engine.answers() else "native")]
 
 

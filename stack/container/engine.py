@@ -92,7 +92,16 @@ class Engine:
     def compose(self, *arguments: str) -> list[str]:
         """The command line of `docker compose` for this project."""
         root = self._layout.root
-        command = ["docker", "compose", "--project-name", self.project, "--project-directory", str(root)]
+        command = [
+            "docker",
+            "compose",
+            "--ansi",
+            "never",
+            "--project-name",
+            self.project,
+            "--project-directory",
+            str(root),
+        ]
         return [*command, "--file", str(root / "docker-compose.yml"), "--profile", "*", *arguments]
 
     def variables(self, wish: Wish) -> Mapping[str, str]:
