@@ -49,6 +49,7 @@ def why_not() -> str | None:
 class Container:
     """One container of the project as the engine tells of it."""
 
+    identity: str
     service: str
     image: str
     status: str  # created, running, restarting, exited, paused, dead
@@ -138,6 +139,7 @@ def _parse(document: Mapping[str, Any]) -> Container:
     health = state.get("Health") or {}
     checks = health.get("Log") or [{}]
     return Container(
+        identity=document["Id"],
         service=config["Labels"]["com.docker.compose.service"],
         image=config["Image"],
         status=state["Status"],
