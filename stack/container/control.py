@@ -25,7 +25,7 @@ from stack.layout import Layout
 from stack.native import control as native
 from stack.native.launch import Wish, read_wish, write_wish
 from stack.native.processes import last_words
-from stack.state import StackState, write_state
+from stack.state import ComponentState, StackState, write_state
 
 POLL_S = 0.5
 SETTLING_S = 20.0  # after `docker compose` has ended well: the name server still has to tell the doors
@@ -158,16 +158,17 @@ def log_names(layout: Layout) -> list[str]:
 
 def print_log(layout: Layout, name: str, lines: int, *, follow: bool) -> int:
     """Print the last lines of a container's log, and go on with what is added."""
+    identity = {container.service: container.identity for container in Engine(layout).containers()}[name]
     following = ["--follow"] if follow else []
-    options = ["--no-log-prefix", "--no-color", "--tail", str(lines), *following, name]
-    return Engine(layout).attach(read_wish(layout), "logs", *options)
+    command = ["docker", "logs", "--tail", str(lines), *following, identity]
+    return subprocess.run(command, stderr=subprocess.STDOUT, check=False).returncode
 
 
 def last_lines(layout: Layout, name: str, count: int) -> list[str]:
     """What a container said last."""
-    engine = Engine(layout)
-    command = engine.compose("logs", "--no-log-prefix", "--no-color", "--tail", str(count), name)
-    done = subprocess.run(command, capture_output=True, text=True, cwd=layout.root, check=False)
+    identity = next((one.identity for one in Engine(layout).containers() if one.service == name), "")
+    command = ["docker", "logs", "--tail", str(count), identity]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     return done.stdout.splitlines()
 
 
@@ -202,13 +203,18 @@ def _remove(layout: Layout, on_state: Callable[[StackState], None], *options: st
             ending = Engine(layout).begin(wish, "down", "--remove-orphans", *options, output=output)
         while ending.poll() is None:
             if (state := current_state(layout)) is not None:
-                on_state(state)
+                on_state(replace(state, components=[_ended(part) for part in state.components]))
             time.sleep(POLL_S)
         if ending.returncode:
             raise StackError(f"some containers could not be ended: {last_words(log)}", f"See {log}")
     for remains in (SIGN, "state.json"):
         (layout.run / remains).unlink(missing_ok=True)
     return was_up
+
+
+def _ended(part: ComponentState) -> ComponentState:
+    """An end that was asked for is no failure."""
+    return replace(part, state="absent", detail="has ended") if part.state == "failed" else part
 
 
 def _take_clock(state: StackState) -> bool:

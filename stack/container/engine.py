@@ -49,6 +49,7 @@ def why_not() -> str | None:
 class Container:
     """One container of the project as the engine tells of it."""
 
+    identity: str
     service: str
     image: str
     status: str  # created, running, restarting, exited, paused, dead
@@ -92,7 +93,16 @@ class Engine:
     def compose(self, *arguments: str) -> list[str]:
         """The command line of `docker compose` for this project."""
         root = self._layout.root
-        command = ["docker", "compose", "--project-name", self.project, "--project-directory", str(root)]
+        command = [
+            "docker",
+            "compose",
+            "--ansi",
+            "never",
+            "--project-name",
+            self.project,
+            "--project-directory",
+            str(root),
+        ]
         return [*command, "--file", str(root / "docker-compose.yml"), "--profile", "*", *arguments]
 
     def variables(self, wish: Wish) -> Mapping[str, str]:
@@ -129,6 +139,7 @@ def _parse(document: Mapping[str, Any]) -> Container:
     health = state.get("Health") or {}
     checks = health.get("Log") or [{}]
     return Container(
+        identity=document["Id"],
         service=config["Labels"]["com.docker.compose.service"],
         image=config["Image"],
         status=state["Status"],

@@ -24,7 +24,9 @@ from stack.native.launch import Wish
 from stack.state import StackState
 
 ROOT = Path(__file__).parents[3]
-RUNNING = Container("pager", "signalbox:0.1.0", "running", "healthy", 0, 0, 0, "2026-01-01T00:00:00.5Z", "", False)
+RUNNING = Container(
+    "1f", "pager", "signalbox:0.1.0", "running", "healthy", 0, 0, 0, "2026-01-01T00:00:00.5Z", "", False
+)
 
 
 @pytest.fixture
