@@ -17,7 +17,7 @@ from incidents.bundle import form
 from incidents.bundle.form import Trace
 from incidents.bundle.read import Bundle
 from incidents.capture.moments import emit_time
-from incidents.capture.source import Source, TooMuch
+from incidents.capture.source import Source
 from incidents.progress import Progress
 from incidents.replay import logs, metrics, traces
 from incidents.replay.links import Telling, build_links
@@ -139,13 +139,9 @@ class Replay:
             if not (wanted := self._count(part, what)):
                 continue
             deadline = time.monotonic() + SETTLE_S
-            try:
-                while (there := await count(place, self._source(name))) < wanted and time.monotonic() < deadline:
-                    self.progress.now(f"{what}: {there:,} of {wanted:,} are in {name}")
-                    await asyncio.sleep(0.5)
-            except TooMuch:
-                self.progress.say(f"{what}: too many to be counted again")
-                continue
+            while (there := await count(place, self._source(name))) < wanted and time.monotonic() < deadline:
+                self.progress.now(f"{what}: {there:,} of {wanted:,} are in {name}")
+                await asyncio.sleep(0.5)
             self.progress.say(f"{what}: {there:,} of {wanted:,} are in {name}", ok=there == wanted)
             if there != wanted:
                 raise ReplayError(f"{name} has {there} of {wanted} {what}. See its log: `signalbox logs {name}`")
