@@ -140,9 +140,9 @@ async def test_what_starts_together_is_one_change_and_a_switch_of_a_fault_is_two
 
 def test_the_timeline_is_newest_first_and_pages_link_to_themselves() -> None:
     page = build_page(Notice("f", "resolved", 50.0, 60.0, {"alertname": "A", "tier": "page"}, {}), 61.0)
-    merged = merge_changes([Change(55.0, "fault", "x on")], page_changes([page], "/base"), since=51.0)
-    assert [(change.at, change.text) for change in merged] == [(60.0, "over: A"), (55.0, "x on")]
-    assert merged[0].link == f"/base/pages/{page.id}"
+    merged = merge_changes([Change(55.0, "fault", "x on")], page_changes([page], "/base"), since=49.0)
+    assert [(change.at, change.text) for change in merged] == [(55.0, "x on"), (50.0, "A (over after 10 s)")]
+    assert merged[1].link == f"/base/pages/{page.id}"
 
 
 # Over HTTP
