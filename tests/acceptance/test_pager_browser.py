@@ -144,7 +144,7 @@ def test_a_page_that_renews_itself_leaves_the_focus_where_it_is(browser: Browser
         page.keyboard.press("j")
         page.keyboard.press("j")
         before = page.evaluate("() => document.activeElement.textContent")
-        with page.expect_response(lambda answer: answer.url.rstrip("/") == pager, timeout=10_000):
+        with page.expect_response(lambda answer: answer.url.rstrip("/") == pager):
             pass
         page.wait_for_timeout(200)
         assert page.evaluate("() => document.activeElement.textContent") == before
@@ -191,7 +191,7 @@ def burning(stack: Stack) -> Iterator[dict[str, Any]]:
         )
 
     try:
-        yield eventually(explained, "an explained page of the checkout", within_s=90, every_s=1)
+        yield eventually(explained, "an explained page of the checkout", within_s=120, every_s=1)
     finally:
         stack.signalbox("fault", "clear", FAULT[0])
         over.set()
@@ -255,7 +255,7 @@ def test_the_front_page_shows_the_page_its_budget_and_what_happened(
         expect(budget.locator("polyline").first).to_be_visible()
         assert page.locator(".budget").count() == 3
         timeline = page.locator("#timeline")
-        expect(timeline).to_contain_text(f"fault {FAULT[0]} on", timeout=15_000)
+        expect(timeline).to_contain_text(f"fault {FAULT[0]} on")
         expect(timeline.get_by_role("link", name=re.compile("Checkout availability")).first).to_be_visible()
         page.get_by_role("link", name="1h", exact=True).click()
         expect(timeline.get_by_role("heading")).to_have_text("What happened in the last 1h")
