@@ -120,7 +120,7 @@ def _burn_alert(promise: Promise, severity: Severity) -> Rule:
             ),
             impact=promise.impact,
         )
-        | attribution(promise, tiers[0]),
+        | attribution(promise, tiers[-1]),
     }
 
 

@@ -29,7 +29,8 @@ _NOT_TELLING = ("job", "le")
 
 
 def attribution(promise: Promise, tier: Tier) -> Annotations:
-    """Everything that can be asked about the bad events of a promise, over the short window of a tier."""
+    """Everything that can be asked about the bad events of a promise, over the short window of a tier: of the slowest
+    that may fire the alert, in which there are bad events whichever of them did."""
     return {
         **_places(promise, tier.short.length),
         **_dependency(promise, tier),

@@ -11,7 +11,7 @@ from typing import Literal
 
 from stack.pager.series import MOST_POINTS, Course, Questions
 
-Kind = Literal["page", "over", "deploy", "start", "fault", "repair", "silence"]
+Kind = Literal["page", "ticket", "deploy", "start", "fault", "repair", "silence"]
 
 FINEST_STEP_S = 2.0
 # The start of every process, with its version where it tells one. While a process is being replaced there may be two.

@@ -84,7 +84,18 @@ def _enquired(page: Page, evidence: Evidence) -> Iterator[Clue]:
 def emit_share(ratio: float) -> str:
     """A ratio as a person reads it: `31 %`, `0.4 %`, `0 %`."""
     percent = ratio * 100
-    return f"{percent:.0f} %" if percent >= 10 or percent <= 0 else f"{percent:.1f} %" if percent >= 0.1 else "< 0.1 %"
+    return (
+        f"{percent:.0f} %"
+        if abs(percent) >= 10 or not percent
+        else f"{percent:.1f} %"
+        if abs(percent) >= 0.1
+        else "< 0.1 %"
+    )
+
+
+def emit_left(remaining: float) -> str:
+    """What is left of a budget: `61 %`, `-40 %`; far below nothing, how many budgets were spent."""
+    return f"{1 - remaining:,.0f} budgets spent" if remaining <= -1 else emit_share(remaining)
 
 
 def _compared(shares: tuple[Share, ...]) -> str:

@@ -133,6 +133,8 @@ class _Enquiry:
         return tuple((change.at, change.text) for change in found[-MOST_CHANGES:])
 
     async def exceptions(self) -> tuple[Raised, ...]:
+        if not self._page.labels.get("slo") and self._page.tier != "page":
+            return ()  # a ticket about a cause: what the services log is seldom about it
         if not self._settings.loki_url:
             raise BackendError("SIGNALBOX_LOKI_URL is not set")
         since = round(min(self._age_s + _LOGS_LEAD_S, DAY_S))

@@ -27,7 +27,7 @@ from stack.pager.page import YEAR_10000, Page
 from stack.pager.pager import OfRequest, Pager
 from stack.pager.queries import build_query_link
 from stack.pager.runbooks import read_runbook
-from stack.pager.timeline import merge_changes, page_changes
+from stack.pager.timeline import MOST, merge_changes, page_changes
 from stack.pager.waterfall import MAX_ROWS, read_waterfall
 from stack.pager.web import FOLDER
 
@@ -60,6 +60,7 @@ async def show_index(request: Request, pager: OfRequest, span: str = USUAL_SPAN)
         budgets=budgets,
         happened=happened,
         missing=[*missing, *([changes.problem] if changes.problem else [])],
+        most=MOST,
         span=span,
         spans=list(SPANS),
         width=WIDTH,

@@ -11,10 +11,11 @@ from typing import Any
 
 from stack.pager.backends import BackendError, Backends
 from stack.pager.changes import Change, read_changes
+from stack.pager.lengths import emit_coarse
 from stack.pager.page import CLOSED, Page, parse_time
 from stack.pager.series import Questions
 
-MOST = 100
+MOST = 40
 _ATTACHED = ("alertname", "slo", "service")
 
 
@@ -36,21 +37,29 @@ async def read_timeline(
 
 
 def page_changes(pages: Iterable[Page], base: str) -> list[Change]:
-    """The beginnings and ends of pages, with links below `base`."""
-    changes = []
-    for page in pages:
-        link, name = f"{base}/pages/{page.id}", page.annotations.get("summary") or page.alert
-        changes.append(Change(page.starts_at, "page", f"{page.tier}: {name}", link))
-        if page.resolved_at is not None:
-            ended = "closed by the pager" if CLOSED in page.annotations else "over"
-            changes.append(Change(page.resolved_at, "over", f"{ended}: {name}", link))
-    return changes
+    """The beginnings of pages and how they ended, with links below `base`."""
+    return [
+        Change(
+            page.starts_at,
+            "page" if page.tier == "page" else "ticket",
+            f"{page.annotations.get('summary') or page.alert} ({_end(page)})",
+            f"{base}/pages/{page.id}",
+        )
+        for page in pages
+    ]
+
+
+def _end(page: Page) -> str:
+    if page.resolved_at is None:
+        return "open"
+    lasted = emit_coarse(page.resolved_at - page.starts_at)
+    return f"closed by the pager after {lasted}" if CLOSED in page.annotations else f"over after {lasted}"
 
 
 def merge_changes(*lists: Iterable[Change], since: float) -> list[Change]:
-    """All of them since a moment, the newest first, at most MOST."""
+    """All of them since a moment, the newest first."""
     together = [change for changes in lists for change in changes if change.at >= since]
-    return sorted(together, key=lambda change: -change.at)[:MOST]
+    return sorted(together, key=lambda change: -change.at)
 
 
 async def _silences(backends: Backends, alertmanager_url: str) -> list[Change]:

@@ -13,7 +13,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from stack.pager.clues import emit_share
+from stack.pager.clues import emit_left, emit_share
+from stack.pager.lengths import emit_coarse
 
 FOLDER = Path(__file__).parent
 
@@ -42,7 +43,9 @@ def build_templates(base_path: str) -> Environment:
     environment.filters |= {
         "ago": emit_age,
         "duration": emit_duration,
+        "coarse": emit_coarse,
         "percent": emit_share,
+        "left": emit_left,
         "clock": emit_clock,
         "iso": emit_iso,
         "instant": emit_instant,
@@ -58,13 +61,13 @@ def emit_duration(seconds: float) -> str:
         return f"{seconds * 1e3:.1f} ms"
     if seconds < 60:
         return f"{seconds:.2f} s"
-    return _coarse(seconds)
+    return emit_coarse(seconds)
 
 
 def emit_age(moment_s: float) -> str:
     """How long ago: whole seconds at the finest, never negative."""
     seconds = max(time.time() - moment_s, 0.0)
-    return f"{seconds:.0f} s" if seconds < 59.5 else _coarse(seconds)
+    return f"{seconds:.0f} s" if seconds < 59.5 else emit_coarse(seconds)
 
 
 def emit_clock(moment_s: float) -> str:
@@ -81,15 +84,6 @@ def emit_instant(moment_s: float) -> str:
 
 def emit_iso(moment_s: float) -> str:
     return datetime.fromtimestamp(moment_s, UTC).isoformat(timespec="milliseconds")
-
-
-def _coarse(seconds: float) -> str:
-    total = round(seconds)
-    for size, unit, smaller, smaller_unit in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s")):
-        if total >= size:
-            rest = total % size // smaller
-            return f"{total // size} {unit} {rest} {smaller_unit}" if rest else f"{total // size} {unit}"
-    return f"{total} s"
 
 
 class SecurityHeaders:

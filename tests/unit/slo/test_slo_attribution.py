@@ -52,8 +52,8 @@ def test_events_that_two_processes_count_have_no_place_but_may_have_a_suspect() 
 
 def test_a_page_looks_at_minutes_and_a_ticket_at_hours() -> None:
     page, ticket = (alert(f"ShopAnswersBurn{tier}", indicator=ORDERS)["instance_query"] for tier in ("Page", "Ticket"))
-    assert "[5m]" in page
-    assert "[2h]" in ticket
+    assert "[30m]" in page
+    assert "[6h]" in ticket
 
 
 def test_what_has_no_events_is_not_asked_for_their_places() -> None:
