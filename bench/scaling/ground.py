@@ -82,7 +82,7 @@ class Ground:
         found = await self.cluster.get(path_of(documents.deployment(self.policy, 1)))
         return int(found["spec"]["replicas"])
 
-    async def fault(self, component: str, name: str, **parameters: object) -> None:
+    async def fault(self, component: str, name: str, /, **parameters: object) -> None:
         """Switch a fault of a component on; without parameters, off. Raises StackError."""
         processes = faults.faulty(self.state, component)
         if parameters:

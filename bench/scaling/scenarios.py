@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,6 @@ from bench.scaling.ground import Ground
 from bench.scaling.record import Record, recording
 from bench.scaling.traffic import Leg, Traffic, rate_at
 from slo.parse.tree import parse_definitions
-from stack.controlplane import documents
 from stack.controlplane.cluster import await_true, path_of
 from stack.errors import StackError
 
@@ -96,7 +95,7 @@ async def spike(ground: Ground, tell: Tell, profile: Profile = HOUR) -> Result:
         Claim(
             "it scales out for the spike and in again",
             record.most > ground.policy.minimum and record.last.wished == ground.policy.minimum,
-            f"{ground.policy.minimum} → {record.most} → {record.last.wished} at {peak_rate / BASE_PER_S:.0f} times the load",
+            f"{ground.policy.minimum} → {record.most} → {record.last.wished} at {peak_rate / BASE_PER_S:.0f} × load",
         ),
         Claim("no flapping: one change of direction", record.turns() == 1, f"{record.turns()}"),
     ]

@@ -99,11 +99,12 @@ def _recorded_version(pin: Pin, executable: Path) -> str:
     try:
         with executable.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             found = re.search(pin.version_pattern.encode(), content)
+            version = found.group(1).decode() if found else None
     except (OSError, ValueError) as why:  # ValueError: it is empty
         raise Unavailable(f"{executable} cannot be read ({why})") from None
-    if found is None:
+    if version is None:
         raise Unavailable(f"{executable} does not state its version")
-    return found.group(1).decode()
+    return version
 
 
 def _companions(pin: Pin, main: Path, search: str | None) -> Present:
