@@ -10,30 +10,33 @@ possible on two cores.
 
 from __future__ import annotations
 
-import asyncio
 import re
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.scaling.ground import Ground
-from bench.scaling.record import Record, recording
-from bench.scaling.traffic import Leg, Traffic, rate_at
+from bench.scaling.expense import Expense
+from bench.scaling.ground import Ground, Tell
+from bench.scaling.load import (
+    BASE_PER_S,
+    PEAK_PER_S,
+    Loaded,
+    minutes_pass,
+    paused_at,
+    scaled_object,
+    seen,
+    steered,
+    stop,
+    until_busy,
+)
+from bench.scaling.record import Record
+from bench.scaling.traffic import Leg
 from slo.parse.tree import parse_definitions
-from stack.controlplane.cluster import await_true, path_of
-from stack.errors import StackError
+from stack.controlplane.cluster import path_of
 
 PROMISE = "checkout-availability"
-WAIT_MS = 1200  # how long payments takes for a charge
-BASE_PER_S, SPIKE = 2.4, 10
-PEAK_PER_S = BASE_PER_S * SPIKE
-BUSY_PER_S = PEAK_PER_S * 0.75  # four replicas' worth
 CLAIMED_SAVING = 0.40  # the blueprint's, against provisioning for the peak
 QUIET_MINUTES = 8.0  # after the load fell: the window of five, and three steps of one minute
-PAUSED = "autoscaling.keda.sh/paused-replicas"
-
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,10 @@ SHORT = Profile(before=1, up=6, top=4, down=1, after=12)
 
 async def spike(ground: Ground, tell: Tell, profile: Profile = HOUR) -> Result:
     """Ten times the load for a few minutes of an hour: the promise holds, replicas come and go once, and cost less."""
-    async with _loaded(ground, tell, "spike") as (traffic, record):
+    async with Loaded(ground, tell, "spike") as (traffic, record):
+        expense = await Expense.begin(ground)
         await traffic.run(_legs(ground, profile))
+        left = await expense.end(record.sent)
     objective = _objective(ground)
     fixed = record.most * record.seconds()
     saved = 1 - record.replica_seconds() / fixed
@@ -116,19 +121,20 @@ async def spike(ground: Ground, tell: Tell, profile: Profile = HOUR) -> Result:
         "bad": record.bad,
         "most_replicas": record.most,
         "turns": record.turns(),
+        "expense": left,
     }
     return Result("spike", record, claims, figures)
 
 
 async def unscaled(ground: Ground, tell: Tell, profile: Profile = SHORT) -> Result:
     """The same spike with the autoscaler paused: the promise breaks, so it was the autoscaler that kept it."""
-    scaled = _scaled_object(ground)
-    await ground.cluster.merge(path_of(scaled), _annotated(str(ground.policy.minimum)))
+    scaled = scaled_object(ground)
+    await ground.cluster.merge(path_of(scaled), paused_at(str(ground.policy.minimum)))
     try:
-        async with _loaded(ground, tell, "unscaled") as (traffic, record):
+        async with Loaded(ground, tell, "unscaled") as (traffic, record):
             await traffic.run(_legs(ground, Profile(1, profile.up, profile.top, 1, 0)))
     finally:
-        await ground.cluster.merge(path_of(scaled), _annotated(None))
+        await ground.cluster.merge(path_of(scaled), paused_at(None))
     objective = _objective(ground)
     claims = [
         Claim("nothing scales while it is paused", record.most == ground.policy.minimum, f"{record.most} at most"),
@@ -143,25 +149,25 @@ async def unscaled(ground: Ground, tell: Tell, profile: Profile = SHORT) -> Resu
 
 async def page(ground: Ground, tell: Tell) -> Result:
     """Load falls while a page fires: nothing is taken away. The page ends: now it is."""
-    async with _loaded(ground, tell, "page") as (traffic, record):
-        load, rate = _steered(traffic, ground)
+    async with Loaded(ground, tell, "page") as (traffic, record):
+        load, rate = steered(traffic, ground)
         try:
-            busy = await _until_busy(ground, record)
+            busy = await until_busy(ground, record)
             tell(f"page: {busy} replicas; charges fail from now on, and the load falls")
             await ground.fault("payments", "charge-errors", percent=100)
             rate(BASE_PER_S)
-            await _seen(record, lambda: record.last.paging == 1, "a page", 3, ground)
+            await seen(record, lambda: record.last.paging == 1, "a page", 3, ground)
             held_from = record.last.at_s
-            await _minutes(ground, QUIET_MINUTES)
+            await minutes_pass(ground, QUIET_MINUTES)
             held = record.since(held_from)
             tell("page: the fault ends")
             await ground.fault("payments", "charge-errors")
-            await _seen(record, lambda: record.last.paging == 0, "the end of the page", 30, ground)
+            await seen(record, lambda: record.last.paging == 0, "the end of the page", 30, ground)
             released = record.last.at_s
-            await _seen(record, lambda: record.last.wished < busy, "scaling in", 15, ground)
+            await seen(record, lambda: record.last.wished < busy, "scaling in", 15, ground)
         finally:
             await ground.fault("payments", "charge-errors")
-            await _stop(load)
+            await stop(load)
     would = [sample for sample in held if sample.asked is not None and sample.asked < 0.9]
     claims = [
         Claim(
@@ -185,23 +191,23 @@ async def page(ground: Ground, tell: Tell) -> Result:
 
 async def outage(ground: Ground, tell: Tell) -> Result:
     """Load falls while Prometheus does not answer: nothing is taken away. It answers again: now it is."""
-    async with _loaded(ground, tell, "outage") as (traffic, record):
-        load, rate = _steered(traffic, ground)
+    async with Loaded(ground, tell, "outage") as (traffic, record):
+        load, rate = steered(traffic, ground)
         try:
-            busy = await _until_busy(ground, record)
+            busy = await until_busy(ground, record)
             tell(f"outage: {busy} replicas; Prometheus is stopped, and the load falls")
             await ground.fault("faults", "stop-process", component="prometheus")
             gone_from = record.last.at_s
             rate(BASE_PER_S)
-            await _minutes(ground, QUIET_MINUTES)
+            await minutes_pass(ground, QUIET_MINUTES)
             gone = record.since(gone_from + 2)
             tell("outage: Prometheus goes on")
             await ground.fault("faults", "stop-process")
             back = record.last.at_s
-            await _seen(record, lambda: record.last.wished < busy, "scaling in", 15, ground)
+            await seen(record, lambda: record.last.wished < busy, "scaling in", 15, ground)
         finally:
             await ground.fault("faults", "stop-process")
-            await _stop(load)
+            await stop(load)
     silent = [sample for sample in gone if sample.pressure is None]
     claims = [
         Claim(
@@ -226,13 +232,13 @@ async def ceiling(ground: Ground, tell: Tell) -> Result:
     most = ground.policy.maximum
     connections = ground.policy.connections
     assert connections is not None
-    async with _loaded(ground, tell, "ceiling", wait_ms=1600) as (traffic, record):
-        load, _ = _steered(traffic, ground, PEAK_PER_S * 1.1)
+    async with Loaded(ground, tell, "ceiling", wait_ms=1600) as (traffic, record):
+        load, _ = steered(traffic, ground, PEAK_PER_S * 1.1)
         try:
-            await _seen(record, lambda: record.last.wished >= most, f"{most} replicas", 15, ground)
-            await _minutes(ground, 4)
+            await seen(record, lambda: record.last.wished >= most, f"{most} replicas", 15, ground)
+            await minutes_pass(ground, 4)
         finally:
-            await _stop(load)
+            await stop(load)
     at_most = [sample for sample in record.samples if sample.wished >= most]
     wanted = [sample for sample in at_most if (sample.pressure or 0) > 1.1]
     with log.open("rb") as file:
@@ -260,65 +266,6 @@ SCENARIOS: dict[str, Callable[..., Any]] = {
 }
 
 
-class _loaded:
-    """Rest first; then traffic and a record for the length of the block, while payments takes its time."""
-
-    def __init__(self, ground: Ground, tell: Tell, name: str, wait_ms: int = WAIT_MS) -> None:
-        self._ground, self._tell, self._name, self._wait_ms = ground, tell, name, wait_ms
-        self._traffic = Traffic(ground.url("gateway"), ground.url("issuer"), seed=7)
-
-    async def __aenter__(self) -> tuple[Traffic, Record]:
-        self._tell(f"{self._name}: coming to rest")
-        await rest(self._ground)
-        await self._ground.fault("payments", "charge-latency", ms=self._wait_ms)
-        self._recording = recording(self._ground, self._traffic)
-        record = await self._recording.__aenter__()
-        self._progress = asyncio.create_task(self._report(record))
-        return self._traffic, record
-
-    async def __aexit__(self, *reason: Any) -> None:
-        self._progress.cancel()
-        await asyncio.sleep(1.5)  # the last second is seen too
-        await self._recording.__aexit__(*reason)
-        await self._traffic.close()
-        await self._ground.fault("payments", "charge-latency")
-
-    async def _report(self, record: Record) -> None:
-        while True:
-            await asyncio.sleep(10)
-            if record.samples:
-                now = record.last
-                pressure = "–" if now.pressure is None else f"{now.pressure:.2f}"
-                self._tell(
-                    f"{self._name}: {now.at_s:.0f} s, {now.rate_per_s:.1f} orders/s, {now.ready} of {now.wished}"
-                    f" replicas, pressure {pressure}, {record.bad} of {record.sent} bad"
-                )
-
-
-async def rest(ground: Ground) -> None:
-    """Bring the workload to its least replicas, by pausing the autoscaler there and letting it go on."""
-    least, scaled = ground.policy.minimum, _scaled_object(ground)
-    if await ground.replicas() == least and ground.kubelet.ready == least:
-        return
-    await ground.cluster.merge(path_of(scaled), _annotated(str(least)))
-
-    async def rests() -> bool:
-        ground.plane.check()
-        return await ground.replicas() == least and ground.kubelet.ready == least
-
-    await await_true(rests, "the workload at rest", 120)
-    await ground.cluster.merge(path_of(scaled), _annotated(None))
-
-
-def _scaled_object(ground: Ground) -> dict[str, Any]:
-    metadata = {"name": ground.policy.name, "namespace": ground.policy.workload.namespace}
-    return {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": metadata}
-
-
-def _annotated(replicas: str | None) -> dict[str, Any]:
-    return {"metadata": {"annotations": {PAUSED: replicas}}}
-
-
 def _legs(ground: Ground, profile: Profile) -> list[Leg]:
     minute = 60 / ground.clock
     shape = (
@@ -335,46 +282,3 @@ def _objective(ground: Ground) -> float:
     promises = parse_definitions(ground.layout.root / "slo" / "definitions").promises
     promise = next(each for each in promises if each.name == PROMISE)
     return float(promise.objective)
-
-
-def _steered(
-    traffic: Traffic, ground: Ground, rate_per_s: float = BUSY_PER_S
-) -> tuple[asyncio.Task[None], Callable[[float], None]]:
-    """Load that climbs to a rate and stays; and what sets another rate."""
-    legs = [Leg(4 * 60 / ground.clock, BASE_PER_S, rate_per_s), Leg(float("inf"), rate_per_s, rate_per_s)]
-    began = time.monotonic()
-
-    def set_rate(wanted: float) -> None:
-        now = time.monotonic() - began
-        legs[:] = [Leg(now, rate_at(legs, now) or wanted, wanted), Leg(float("inf"), wanted, wanted)]
-
-    return asyncio.create_task(traffic.run(legs)), set_rate
-
-
-async def _stop(load: asyncio.Task[None]) -> None:
-    load.cancel()
-    await asyncio.gather(load, return_exceptions=True)
-
-
-async def _until_busy(ground: Ground, record: Record) -> int:
-    """At least four replicas, and no more wished for during a minute; how many."""
-    least = min(4, ground.policy.maximum)
-    await _seen(record, lambda: record.last.wished >= least, f"{least} replicas", 15, ground)
-    await _minutes(ground, 2)
-    await _seen(record, lambda: record.last.ready >= record.last.wished, "ready replicas", 10, ground)
-    return record.last.wished
-
-
-async def _minutes(ground: Ground, minutes: float) -> None:
-    await asyncio.sleep(minutes * 60 / ground.clock)
-
-
-async def _seen(record: Record, look: Callable[[], bool], what: str, minutes: float, ground: Ground) -> None:
-    """Return when it is seen. Raises StackError after so many minutes of the clock's world, and never before 60 s."""
-    deadline = time.monotonic() + max(60.0, minutes * 60 / ground.clock)
-    while not (record.samples and look()):
-        ground.plane.check()
-        if time.monotonic() > deadline:
-            last = record.last if record.samples else None
-            raise StackError(f"{what} did not come. Last seen: {last}")
-        await asyncio.sleep(0.25)

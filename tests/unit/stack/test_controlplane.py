@@ -39,7 +39,9 @@ def test_the_stack_itself_never_gets_a_control_plane() -> None:
 @pytest.mark.parametrize("pin", PINS.values(), ids=PINS)
 def test_the_recipe_requires_the_pinned_module_and_offers_the_pinned_programs(pin) -> None:
     recipe = (pin.build.recipe / "go.mod").read_text()
-    assert re.search(rf"{re.escape(pin.build.module)} {re.escape(pin.build.module_version)}( // indirect)?$", recipe, re.MULTILINE)
+    assert re.search(
+        rf"{re.escape(pin.build.module)} {re.escape(pin.build.module_version)}( // indirect)?$", recipe, re.MULTILINE
+    )
     assert (pin.build.recipe / "go.sum").is_file()
     assert set(pin.build.packages) == set(pin.executables)
     assert pin.accepts(pin.version)
