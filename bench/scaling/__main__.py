@@ -40,6 +40,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.scaling", description=__doc__)
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"any of: {', '.join(SCENARIOS)}")
     parser.add_argument("--clock", type=float, default=CLOCK, help="divide all times by this [default: %(default)g]")
+    parser.add_argument(
+        "--hpa", action="store_true", help="the plain HPA's form instead of KEDA's, which is not built then"
+    )
     parser.add_argument("--short", action="store_true", help="a spike without the hour around it, and no cost")
     parser.add_argument("--no-write", action="store_true", help="print only")
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
@@ -50,7 +53,7 @@ def main() -> int:
         parser.error("--clock is a factor from 1 to 10: Kubernetes counts in whole seconds")
     console = Console(stderr=True, highlight=False)
     try:
-        found = obtain(console)
+        found = obtain(not options.hpa, console)
         document = asyncio.run(
             prove(options.scenarios or list(SCENARIOS), found, options.clock, options.short, console)
         )
@@ -68,7 +71,7 @@ def main() -> int:
     return 0 if held else 1
 
 
-def obtain(console: Console) -> programs.Programs:
+def obtain(keda: bool, console: Console) -> programs.Programs:
     """The control plane's programs, with what is going on told on the console."""
     cancel, told = threading.Event(), [("", "", 0.0)]
 
@@ -81,7 +84,7 @@ def obtain(console: Console) -> programs.Programs:
 
     before = signal.signal(signal.SIGINT, lambda *_: cancel.set())
     try:
-        return programs.obtain(show, cancel)
+        return programs.obtain(keda, show, cancel)
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -107,10 +110,10 @@ async def prove(
             "clock": clock,
             "short_run": short,
             "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "load_before": load_before},
-            "control_plane": {pin.name: pin.version for pin in programs.pins().values()},
+            "control_plane": {name: programs.pins()[name].version for name in programs.needed(made.plane.has_keda)},
             "minimum": made.policy.minimum,
             "maximum": made.policy.maximum,
-            "scaled_object": made.scaled_object,
+            "autoscaler": made.autoscaler.text,
             "scenarios": scenarios,
         }
 
@@ -130,7 +133,7 @@ def told(result: Result) -> dict[str, Any]:
 
 def write(document: dict[str, Any], console: Console) -> None:
     """Results and plot; scenarios that were not run this time stay as they were, at the same clock."""
-    path = RESULTS / "scaling.json"
+    path = RESULTS / ("scaling.json" if "keda" in document["control_plane"] else "scaling-hpa.json")
     kept = json.loads(path.read_text()) if path.exists() else {}
     if kept.get("clock") == document["clock"]:
         document = {**document, "scenarios": {**kept["scenarios"], **document["scenarios"]}}

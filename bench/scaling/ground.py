@@ -13,18 +13,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import httpx
-import yaml
 
-from slo.emit.scaling.keda import emit_scaled_object
+from bench.scaling.autoscaler import READY_S, Autoscaler, Keda, PlainHpa
+from slo.emit.scaling.hpa import emit_adapter_rules
 from slo.parse.tree import parse_definitions
 from slo.scaling import ScalingPolicy
 from stack import faults
 from stack.controlplane import documents
 from stack.controlplane.cluster import Cluster, await_true, path_of
+from stack.controlplane.external import add_external_metrics, parse_rules
 from stack.controlplane.kubelet import Kubelet
 from stack.controlplane.plane import ControlPlane, control_plane
 from stack.controlplane.programs import Programs
-from stack.controlplane.usage import serving
+from stack.controlplane.usage import build_app, serving
 from stack.errors import StackError
 from stack.layout import Layout
 from stack.native import control
@@ -34,7 +35,6 @@ POLICY = "api"
 # Others at the database of the native stack: the worker's pool of 10, its listener and its schedule, payments' pool of
 # 10, and 6 for migrations and people.
 RESERVED = 28
-READY_S = 180.0
 
 Tell = Callable[[str], None]
 
@@ -71,7 +71,7 @@ class Ground:
     kubelet: Kubelet
     prometheus: Prometheus
     plane: ControlPlane
-    scaled_object: str
+    autoscaler: Autoscaler
 
     def url(self, name: str) -> str:
         """Where a component answers."""
@@ -104,11 +104,16 @@ async def ground(layout: Layout, programs: Programs, clock: float, tell: Tell) -
         async with control_plane(layout, programs, clock, tell) as plane:
             workload = policy.workload
             kubelet = Kubelet(layout, plane.cluster, workload.namespace, workload.name)
-            scaled = emit_scaled_object(policy, clock=clock, prometheus=state.urls["prometheus"] or "")
-            with serving(lambda: kubelet.usage, plane.port("usage"), *plane.certificate("usage")):
+            address = state.urls["prometheus"] or ""
+            autoscaler = Keda(policy, clock, address) if plane.has_keda else PlainHpa(policy, clock)
+            metrics = build_app(lambda: kubelet.usage)
+            if not plane.has_keda:
+                rules = parse_rules(emit_adapter_rules(clock=clock))
+                add_external_metrics(metrics, address, rules)
+            with serving(metrics, plane.port("usage"), *plane.certificate("usage")):
                 watching = asyncio.create_task(kubelet.run())
                 try:
-                    made = Ground(layout, state, policy, clock, plane.cluster, kubelet, prometheus, plane, scaled)
+                    made = Ground(layout, state, policy, clock, plane.cluster, kubelet, prometheus, plane, autoscaler)
                     await _settle(made, tell)
                     yield made
                 finally:
@@ -168,16 +173,8 @@ async def _settle(made: Ground, tell: Tell) -> None:
         await cluster.await_condition(api, "Available", READY_S)
     await cluster.apply(documents.deployment(policy, policy.minimum))
     await await_true(lambda: _all_ready(made), "the workload", READY_S)
-    tell("applying the generated ScaledObject")
-    scaled = yaml.safe_load(made.scaled_object)
-    await cluster.apply(scaled)
-    await cluster.await_condition(scaled, "Ready", READY_S)
-    autoscaler = {
-        "apiVersion": "autoscaling/v2",
-        "kind": "HorizontalPodAutoscaler",
-        "metadata": {"name": f"keda-hpa-{policy.name}", "namespace": policy.workload.namespace},
-    }
-    await cluster.await_condition(autoscaler, "ScalingActive", READY_S)
+    tell("applying what the compiler generated")
+    await made.autoscaler.apply(cluster)
 
 
 async def _all_ready(made: Ground) -> bool:

@@ -13,14 +13,13 @@ from typing import Any
 from bench.scaling.ground import Ground, Tell
 from bench.scaling.record import Record, recording
 from bench.scaling.traffic import Leg, Traffic, rate_at
-from stack.controlplane.cluster import await_true, path_of
+from stack.controlplane.cluster import await_true
 from stack.errors import StackError
 
 WAIT_MS = 1200  # how long payments takes for a charge
 BASE_PER_S, SPIKE = 2.4, 10
 PEAK_PER_S = BASE_PER_S * SPIKE
 BUSY_PER_S = PEAK_PER_S * 0.75  # four replicas' worth
-PAUSED = "autoscaling.keda.sh/paused-replicas"
 
 
 class Loaded:
@@ -60,26 +59,17 @@ class Loaded:
 
 async def rest(ground: Ground) -> None:
     """Bring the workload to its least replicas, by pausing the autoscaler there and letting it go on."""
-    least, scaled = ground.policy.minimum, scaled_object(ground)
+    least = ground.policy.minimum
     if await ground.replicas() == least and ground.kubelet.ready == least:
         return
-    await ground.cluster.merge(path_of(scaled), paused_at(str(least)))
+    await ground.autoscaler.pause(ground.cluster, least)
 
     async def rests() -> bool:
         ground.plane.check()
         return await ground.replicas() == least and ground.kubelet.ready == least
 
     await await_true(rests, "the workload at rest", 120)
-    await ground.cluster.merge(path_of(scaled), paused_at(None))
-
-
-def scaled_object(ground: Ground) -> dict[str, Any]:
-    metadata = {"name": ground.policy.name, "namespace": ground.policy.workload.namespace}
-    return {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": metadata}
-
-
-def paused_at(replicas: str | None) -> dict[str, Any]:
-    return {"metadata": {"annotations": {PAUSED: replicas}}}
+    await ground.autoscaler.apply(ground.cluster)
 
 
 def steered(

@@ -22,8 +22,6 @@ from bench.scaling.load import (
     PEAK_PER_S,
     Loaded,
     minutes_pass,
-    paused_at,
-    scaled_object,
     seen,
     steered,
     stop,
@@ -32,7 +30,6 @@ from bench.scaling.load import (
 from bench.scaling.record import Record
 from bench.scaling.traffic import Leg
 from slo.parse.tree import parse_definitions
-from stack.controlplane.cluster import path_of
 
 PROMISE = "checkout-availability"
 CLAIMED_SAVING = 0.40  # the blueprint's, against provisioning for the peak
@@ -128,13 +125,12 @@ async def spike(ground: Ground, tell: Tell, profile: Profile = HOUR) -> Result:
 
 async def unscaled(ground: Ground, tell: Tell, profile: Profile = SHORT) -> Result:
     """The same spike with the autoscaler paused: the promise breaks, so it was the autoscaler that kept it."""
-    scaled = scaled_object(ground)
-    await ground.cluster.merge(path_of(scaled), paused_at(str(ground.policy.minimum)))
-    try:
-        async with Loaded(ground, tell, "unscaled") as (traffic, record):
+    async with Loaded(ground, tell, "unscaled") as (traffic, record):
+        await ground.autoscaler.pause(ground.cluster, ground.policy.minimum)
+        try:
             await traffic.run(_legs(ground, Profile(1, profile.up, profile.top, 1, 0)))
-    finally:
-        await ground.cluster.merge(path_of(scaled), paused_at(None))
+        finally:
+            await ground.autoscaler.apply(ground.cluster)
     objective = _objective(ground)
     claims = [
         Claim("nothing scales while it is paused", record.most == ground.policy.minimum, f"{record.most} at most"),

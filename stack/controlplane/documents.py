@@ -42,12 +42,12 @@ def deployment(policy: ScalingPolicy, replicas: int) -> Document:
     return _document("apps/v1", "Deployment", name, namespace=policy.workload.namespace, spec=spec)
 
 
-def metrics_apis(*, adapter: int, usage: int, authority: bytes) -> Iterable[Document]:
-    """Who answers for external metrics (KEDA's adapter) and for the usage of pods (we, in the kubelet's place)."""
-    for group, host, port in (
-        ("external.metrics.k8s.io", ADAPTER_HOST, adapter),
-        ("metrics.k8s.io", USAGE_HOST, usage),
-    ):
+def metrics_apis(*, usage: int, adapter: int | None, authority: bytes) -> Iterable[Document]:
+    """Who answers for the usage of pods (we, in the kubelet's place) and for external metrics: KEDA's adapter, or we
+    where there is none. Both are told by their port."""
+    answering = {"metrics.k8s.io": (USAGE_HOST, usage)}
+    answering["external.metrics.k8s.io"] = (ADAPTER_HOST, adapter) if adapter else (USAGE_HOST, usage)
+    for group, (host, port) in answering.items():
         name, namespace, _ = host.split(".")
         external = {"type": "ExternalName", "externalName": "localhost", "ports": [{"port": port}]}
         yield _document("v1", "Service", name, namespace=namespace, spec=external)

@@ -44,6 +44,7 @@ class ControlPlane:
     """A control plane that is up. `cluster` talks to it; `port` says where its parts listen."""
 
     def __init__(self, layout: Layout, programs: Programs, clock: float, tell: Tell) -> None:
+        self.has_keda = "keda-operator" in programs
         self.folder = layout.state / "controlplane"
         self.authority_folder = self.folder / "certificates"
         self._layout, self._programs, self._clock, self._tell = layout, programs, clock, tell
@@ -79,19 +80,25 @@ class ControlPlane:
         await self._await("the API server", lambda: self.cluster.answers("/readyz"))
         for document in documents.ground():
             await self.cluster.apply(document)
-        for path in custom_resources():
-            await self.cluster.apply(yaml.safe_load(path.read_text()))
         await self._start("kube-controller-manager", self._controllers())
         await self._start("kube-scheduler", self._scheduler())
         await self._start("kwok", ["kwok", "--kubeconfig", self._kubeconfig, "--config", str(FOLDER / "stages.yaml"),
                                    "--manage-all-nodes=true"])  # fmt: skip
+        if self.has_keda:
+            await self._start_keda()
+        for document in documents.metrics_apis(
+            usage=self.port("usage"),
+            adapter=self.port("adapter") if self.has_keda else None,
+            authority=self.authority.read_bytes(),
+        ):
+            await self.cluster.apply(document)
+
+    async def _start_keda(self) -> None:
+        for path in custom_resources():
+            await self.cluster.apply(yaml.safe_load(path.read_text()))
         await self._start("keda-operator", self._operator())
         await self._await("KEDA's metrics service", lambda: _listens(self.port("keda-grpc")))
         await self._start("keda-adapter", self._adapter())
-        for document in documents.metrics_apis(
-            adapter=self.port("adapter"), usage=self.port("usage"), authority=self.authority.read_bytes()
-        ):
-            await self.cluster.apply(document)
 
     async def end(self) -> None:
         """End everything, the last first."""

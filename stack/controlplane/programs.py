@@ -18,6 +18,7 @@ from stack.errors import StackError
 
 FOLDER = Path(__file__).parent
 RECIPES = FOLDER / "recipes"
+KEDA = "keda"
 DEFINITIONS = Path("config/crd/bases")  # inside KEDA's module
 MODULE_TIMEOUT_S = 120.0
 
@@ -29,19 +30,24 @@ def pins() -> dict[str, Pin]:
     return load_pins(FOLDER / "pins.toml", RECIPES)
 
 
-def missing() -> list[str]:
-    """The backends that would have to be built first; fast, and without side effects."""
+def needed(keda: bool) -> list[str]:
+    """The backends of a control plane with or without KEDA, whose build is the longest."""
+    return [name for name in pins() if keda or name != KEDA]
+
+
+def missing(keda: bool) -> list[str]:
+    """Those that would have to be built first; fast, and without side effects."""
     known = pins()
-    return [name for name in known if probe(name, pins=known) is None]
+    return [name for name in needed(keda) if probe(name, pins=known) is None]
 
 
-def obtain(progress: Callable[[Progress], None], cancel: threading.Event) -> Programs:
-    """Every executable by its name, built if need be: a quarter of an hour of two cores the first time.
+def obtain(keda: bool, progress: Callable[[Progress], None], cancel: threading.Event) -> Programs:
+    """Every executable by its name, built if need be: a quarter of an hour of two cores, half of it KEDA.
 
     Raises StackError when one cannot be had, stack.backends.Cancelled after `cancel`.
     """
     known, found = pins(), {}
-    for name in known:
+    for name in needed(keda):
         try:
             found |= resolve(name, progress=progress, cancel=cancel, pins=known).executables
         except Absent as absent:
@@ -54,7 +60,7 @@ def custom_resources() -> list[Path]:
 
     Raises StackError when Go or the module is not to be had.
     """
-    build = pins()["keda"].build
+    build = pins()[KEDA].build
     assert build is not None
     if (go := shutil.which("go")) is None:
         raise StackError("go is not on PATH: KEDA's resource definitions come with its Go module", "Install Go")

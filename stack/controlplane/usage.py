@@ -97,10 +97,10 @@ def build_app(usage: Callable[[], list[PodUsage]]) -> FastAPI:
 
 
 @contextmanager
-def serving(usage: Callable[[], list[PodUsage]], port: int, certificate: Path, key: Path) -> Iterator[None]:
+def serving(app: FastAPI, port: int, certificate: Path, key: Path) -> Iterator[None]:
     """Serve on loopback for the length of the block, in a thread of its own."""
     config = uvicorn.Config(
-        build_app(usage),
+        app,
         host=LOOPBACK,
         port=port,
         ssl_certfile=str(certificate),

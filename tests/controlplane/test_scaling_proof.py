@@ -19,7 +19,8 @@ from bench.scaling.scenarios import SCENARIOS, SHORT, Result
 from stack.controlplane import programs
 from stack.layout import Layout
 
-MISSING = programs.missing()
+KEDA = not programs.missing(keda=True)
+MISSING = programs.missing(keda=KEDA)
 pytestmark = [
     pytest.mark.controlplane,
     pytest.mark.timeout(1800),
@@ -34,7 +35,7 @@ def results() -> dict[str, Result]:
     async def prove() -> dict[str, Result]:
         import threading
 
-        found = programs.obtain(lambda progress: None, threading.Event())
+        found = programs.obtain(KEDA, lambda progress: None, threading.Event())
         tell = lambda what: print(what, file=sys.stderr)  # noqa: E731, T201
         async with ground(Layout.from_environment(), found, CLOCK, tell) as made:
             run: dict[str, Any] = {**SCENARIOS, "spike": lambda made, tell: SCENARIOS["spike"](made, tell, SHORT)}

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from fastapi.testclient import TestClient
 
+from slo.emit.scaling.hpa import emit_adapter_rules
 from slo.parse.tree import parse_definitions
 from stack.backends import load_pins
 from stack.backends.job import Unavailable
@@ -20,6 +21,7 @@ from stack.components import base_ports, components
 from stack.controlplane import documents, programs
 from stack.controlplane.certificates import MASTERS, Authority
 from stack.controlplane.cluster import path_of
+from stack.controlplane.external import add_external_metrics, parse_rules, query_of
 from stack.controlplane.kubelet import numbered
 from stack.controlplane.plane import PORTS
 from stack.controlplane.usage import GROUP, Meter, PodUsage, build_app
@@ -117,3 +119,27 @@ def test_the_meter_tells_nothing_of_what_it_read_once() -> None:
     assert resident > 2**20
     meter.read({})
     assert meter.figures(1) is None
+
+
+def test_external_metrics_follow_the_rules_generated_for_the_adapter() -> None:
+    rules = parse_rules(emit_adapter_rules(clock=6))
+    assert set(rules) == {"scaling_pressure_ratio", "scaling_floor_replicas"}
+    query = query_of(rules["scaling_pressure_ratio"], "policy=api")
+    assert query.startswith('max by (policy) (scaling:pressure:ratio{policy="api"} and')
+    assert query.endswith("< 10))")
+
+
+@pytest.mark.parametrize("selector", ["policy in (api)", 'policy=a"} or up{', "=x", "policy"])
+def test_a_selector_of_anything_but_equalities_is_refused(selector: str) -> None:
+    with pytest.raises(ValueError, match="not a selector of equalities"):
+        query_of("up{<<.LabelMatchers>>}", selector)
+
+
+def test_what_prometheus_does_not_say_is_an_error_and_never_zero() -> None:
+    app = build_app(lambda: [])
+    add_external_metrics(app, "http://127.0.0.1:9", {"pressure": "up{<<.LabelMatchers>>}"})
+    client = TestClient(app)
+    group = "/apis/external.metrics.k8s.io/v1beta1"
+    assert client.get(f"{group}/namespaces/signalbox/pressure?labelSelector=policy%3Dapi").status_code == 503
+    assert client.get(f"{group}/namespaces/signalbox/other").status_code == 404
+    assert [each["name"] for each in client.get(group).json()["resources"]] == ["pressure"]
