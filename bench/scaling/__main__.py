@@ -23,7 +23,8 @@ from rich.console import Console
 from rich.text import Text
 
 from bench.scaling.ground import ground
-from bench.scaling.scenarios import SCENARIOS, SHORT, Result
+from bench.scaling.record import Record
+from bench.scaling.scenarios import SCENARIOS, SHORT, Claim, Result
 from stack.backends import Cancelled, Progress
 from stack.controlplane import programs
 from stack.errors import StackError
@@ -52,6 +53,7 @@ def main() -> int:
     if not 1 <= options.clock <= 10:
         parser.error("--clock is a factor from 1 to 10: Kubernetes counts in whole seconds")
     console = Console(stderr=True, highlight=False)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us is treated as Ctrl-C
     try:
         found = obtain(not options.hpa, console)
         document = asyncio.run(
@@ -103,9 +105,13 @@ async def prove(
     async with ground(Layout.from_environment(), found, clock, tell) as made:
         for name in names:
             brief = (SHORT,) if short and name == "spike" else ()
-            result: Result = await SCENARIOS[name](made, tell, *brief)
+            try:
+                result: Result = await SCENARIOS[name](made, tell, *brief)
+            except StackError as error:
+                result = Result(name, Record(), [Claim("it runs to its end", False, str(error))])
             show(result, console)
             scenarios[name] = told(result)
+        made.plane.check()
         return {
             "clock": clock,
             "short_run": short,

@@ -17,7 +17,7 @@ def plot(document: dict[str, Any], path: Path) -> None:
     mpl.rcParams["font.size"] = 8
     from matplotlib import pyplot
 
-    names = list(document["scenarios"])
+    names = [name for name, scenario in document["scenarios"].items() if scenario["samples"]]
     figure, rows = pyplot.subplots(
         3, len(names), figsize=(4.2 * len(names), 6.5), layout="constrained", sharex="col", squeeze=False
     )

@@ -69,15 +69,20 @@ class Cluster:
         await self._send("DELETE", path_of(document))
 
     async def await_condition(self, document: Document, condition: str, within_s: float) -> None:
-        """Return when the resource says that the condition is true. Raises StackError with what it said last."""
+        """Return when the resource is there and says that the condition is true. Raises StackError with what was said
+        last."""
         said = "nothing"
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
-            status = (await self.get(path_of(document))).get("status", {})
-            found = [each for each in status.get("conditions", ()) if each["type"] == condition]
-            if found and found[0]["status"] == "True":
-                return
-            said = found[0].get("message", "nothing") if found else "nothing"
+            try:
+                status = (await self.get(path_of(document))).get("status", {})
+            except StackError as error:  # it may not be there yet
+                said = str(error)
+            else:
+                found = [each for each in status.get("conditions", ()) if each["type"] == condition]
+                if found and found[0]["status"] == "True":
+                    return
+                said = found[0].get("message", "nothing") if found else "no such condition"
             await asyncio.sleep(POLL_S)
         name = f"{document['kind']} {document['metadata']['name']}"
         raise StackError(f"{name} is not {condition} after {within_s:.0f} s: {said}")
