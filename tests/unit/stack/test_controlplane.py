@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import ssl
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +25,7 @@ from stack.controlplane.cluster import path_of
 from stack.controlplane.external import add_external_metrics, parse_rules, query_of
 from stack.controlplane.kubelet import numbered
 from stack.controlplane.plane import PORTS
-from stack.controlplane.usage import GROUP, Meter, PodUsage, build_app
+from stack.controlplane.usage import GROUP, Meter, PodUsage, build_app, serving
 from stack.layout import HIGHEST_BASE_PORT
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -143,3 +144,21 @@ def test_what_prometheus_does_not_say_is_an_error_and_never_zero() -> None:
     assert client.get(f"{group}/namespaces/signalbox/pressure?labelSelector=policy%3Dapi").status_code == 503
     assert client.get(f"{group}/namespaces/signalbox/other").status_code == 404
     assert [each["name"] for each in client.get(group).json()["resources"]] == ["pressure"]
+
+
+def test_usage_is_served_under_the_name_that_the_api_server_asks_for(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "certificates")
+    authority.issue("usage", common_name="usage", hosts=("localhost", documents.USAGE_HOST))
+    context = ssl.create_default_context(cafile=authority.certificate)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with (
+        serving(build_app(lambda: []), port, authority.folder / "usage.crt", authority.folder / "usage.key"),
+        socket.create_connection(("127.0.0.1", port), timeout=5) as raw,
+        context.wrap_socket(raw, server_hostname=documents.USAGE_HOST) as connection,
+    ):
+        connection.sendall(f"GET /apis/{GROUP} HTTP/1.0\r\n\r\n".encode())
+        assert connection.recv(20).startswith(b"HTTP/1.1 200")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
