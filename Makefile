@@ -91,7 +91,7 @@ bench-idle: venv ## What 10,000 idle connections do to everybody else (needs the
 	$(BIN)/python -m bench.idle
 
 .PHONY: prove-scaling capacity
-prove-scaling: $(VENV)/bench-packages ## Autoscaling on a real control plane: a 10x spike, a page, an outage, the cap (half an hour; the first time twice that)
+prove-scaling: $(VENV)/bench-packages ## Prove autoscaling on a real control plane (half an hour, the first time twice that; SHORT=1)
 	@$(BIN)/python -m bench.scaling $(if $(SHORT),--short)
 
 capacity: venv ## Write docs/capacity.md anew from the results of the last measurements

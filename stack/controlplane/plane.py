@@ -82,8 +82,7 @@ class ControlPlane:
             await self.cluster.apply(document)
         await self._start("kube-controller-manager", self._controllers())
         await self._start("kube-scheduler", self._scheduler())
-        await self._start("kwok", ["kwok", "--kubeconfig", self._kubeconfig, "--config", str(FOLDER / "stages.yaml"),
-                                   "--manage-all-nodes=true"])  # fmt: skip
+        await self._start("kwok", self._kwok())
         if self.has_keda:
             await self._start_keda()
         for document in documents.metrics_apis(
@@ -119,7 +118,7 @@ class ControlPlane:
         return str(self.folder / "kubeconfig")
 
     def _log(self, name: str) -> Path:
-        return self._layout.log(f"controlplane-{name}")
+        return self.folder / f"{name}.log"  # not among the stack's logs, which go to Loki
 
     def _refuse_taken_ports(self) -> None:
         if taken := [self.port(name) for name in PORTS if not is_free(self.port(name))]:
@@ -218,6 +217,10 @@ class ControlPlane:
             "--leader-elect=false",
         ]
 
+    def _kwok(self) -> list[str]:
+        stages = str(FOLDER / "stages.yaml")  # without any it ends at once
+        return ["kwok", "--kubeconfig", self._kubeconfig, "--config", stages, "--manage-all-nodes=true"]
+
     def _operator(self) -> list[str]:
         return [
             "keda-operator",
@@ -261,4 +264,9 @@ async def control_plane(layout: Layout, programs: Programs, clock: float, tell: 
 
 
 async def _listens(port: int) -> bool:
-    return not is_free(port)
+    try:
+        _, writer = await asyncio.open_connection(LOOPBACK, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
