@@ -140,12 +140,12 @@ class ControlPlane:
             )
         )
 
-    async def _start(self, name: str, command: list[str], **environment: str) -> None:
+    async def _start(self, name: str, command: list[str]) -> None:
         self._tell(f"starting {name}")
         inherited = {key: value for key in INHERITED if (value := os.environ.get(key))}
         child = await start_child(
             [str(self._programs[command[0]]), *command[1:]],
-            env={**inherited, **environment, **_ENVIRONMENT.get(name, {}), MARK: str(self._layout.state)},
+            env={**inherited, **_ENVIRONMENT.get(name, {}), MARK: str(self._layout.state)},
             cwd=self.folder,
             log=self._log(name),
         )
