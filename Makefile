@@ -24,7 +24,7 @@ status: venv ## Show how every component is
 
 test: check ## Everything: `make check`, then the tests against the running stack
 	$(BIN)/python -m pytest --numprocesses 2 -m processes tests/unit
-	$(BIN)/python -m pytest tests --ignore=tests/unit --ignore=tests/golden
+	$(BIN)/python -m pytest -m "not controlplane" tests --ignore=tests/unit --ignore=tests/golden
 
 test-compose: venv ## The acceptance tests against docker-compose.yml, on an engine (one is started if need be, as root)
 	$(BIN)/python -m tests.compose $(TESTS)
@@ -93,5 +93,12 @@ bench-fuzz: venv ## Promise 14: the API asked at random, 10,000 times (needs the
 
 bench-idle: venv ## What 10,000 idle connections do to everybody else (needs the stack up)
 	$(BIN)/python -m bench.idle
+
+.PHONY: prove-scaling capacity
+prove-scaling: $(VENV)/bench-packages ## Prove autoscaling on a real control plane (half an hour, the first time twice that; SHORT=1)
+	@$(BIN)/python -m bench.scaling $(if $(SHORT),--short)
+
+capacity: venv ## Write docs/capacity.md anew from the results of the last measurements
+	@$(BIN)/python -m bench.capacity
 
 include deploy/pipeline/pipeline.mk

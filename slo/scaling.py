@@ -131,6 +131,16 @@ class ScalingPolicy:
         """The driver of this signal, if the policy has it."""
         return next((driver for driver in self.drivers if driver.signal == signal), None)
 
+    def on_database(self, maximum: int, reserved: int) -> ScalingPolicy:
+        """The same policy where the database allows another number of connections. Raises ValueError when not even the
+        least replicas fit."""
+        if self.connections is None:
+            raise ValueError(f"{self.name} names no database")
+        connections = replace(self.connections, maximum=maximum, reserved=reserved)
+        if (ceiling := connections.ceiling()) < self.minimum:
+            raise ValueError(f"{ceiling} replicas fit into {maximum} connections, and {self.name} has {self.minimum}")
+        return replace(self, connections=connections, maximum=min(self.wished_maximum, ceiling))
+
     def at_clock(self, clock: float) -> ScalingPolicy:
         """The same policy in a world that runs `clock` times as fast."""
         if clock == 1:

@@ -5,7 +5,9 @@ Owns the question whether such an executable is of an accepted version. Refuses 
 
 from __future__ import annotations
 
+import mmap
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -70,7 +72,12 @@ def find_in_wheel(pin: Pin) -> Present | None:
 
 
 def version_of(pin: Pin, executable: Path) -> str:
-    """The version that an executable states. Raises Unavailable when it does not run or does not say."""
+    """The version that an executable states. Raises Unavailable when it does not run or does not say.
+
+    One that cannot be asked (the pin has no arguments for it) is read: Go records in it the modules it is made of.
+    """
+    if not pin.version_arguments:
+        return _recorded_version(pin, executable)
     try:
         answer = subprocess.run(
             [executable, *pin.version_arguments],
@@ -83,6 +90,18 @@ def version_of(pin: Pin, executable: Path) -> str:
     except (OSError, subprocess.TimeoutExpired) as why:
         raise Unavailable(f"{executable} does not run ({_reason(why)})") from None
     version = pin.version_in(answer.stdout.decode(errors="replace"))
+    if version is None:
+        raise Unavailable(f"{executable} does not state its version")
+    return version
+
+
+def _recorded_version(pin: Pin, executable: Path) -> str:
+    try:
+        with executable.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            found = re.search(pin.version_pattern.encode(), content)
+            version = found.group(1).decode() if found else None
+    except (OSError, ValueError) as why:  # ValueError: it is empty
+        raise Unavailable(f"{executable} cannot be read ({why})") from None
     if version is None:
         raise Unavailable(f"{executable} does not state its version")
     return version

@@ -65,7 +65,7 @@ class Pin:
     minimum: str
     below: str
     executables: tuple[str, ...]
-    version_arguments: tuple[str, ...]
+    version_arguments: tuple[str, ...]  # empty: it cannot be asked, see `machine.version_of`
     version_pattern: str
     cost: str
     optional: tuple[str, ...] = ()

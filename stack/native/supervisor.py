@@ -28,6 +28,7 @@ from stack.state import StackState, write_state
 PUBLISHING_INTERVAL_S = 0.05
 ROTATION_INTERVAL_S = 10.0
 LETTING_GO_S = 10.0  # how long a replica waits for the gateway to let go of it
+JOINING_S = 30.0  # and how long the gateway waits for new replicas before it is told of them
 THREADS = 32  # every backend may be waiting for its build in one, and the others must still find theirs
 
 log = logging.getLogger("supervisor")
@@ -115,9 +116,11 @@ class Supervisor:
         wish, known = self.blueprint.wish, self._parts
         log.info("clock %g, %d replicas", wish.clock, wish.replicas)
         self._parts = {part.name: known.get(part.name) or ComponentPart(part, self) for part in self.blueprint.parts}
+        self._state.clock, self._state.replicas, self._state.wish = wish.clock, wish.replicas, wish.number
+        if known:
+            await self._begin([part for name, part in self._parts.items() if name not in known])
         for part in (*self._steps.values(), *self._parts.values()):
             part.heed()
-        self._state.clock, self._state.replicas, self._state.wish = wish.clock, wish.replicas, wish.number
         self.tell()
         unwanted = {name: part for name, part in known.items() if name not in self._parts}
         if unwanted:
@@ -125,6 +128,19 @@ class Supervisor:
                 async with asyncio.timeout(LETTING_GO_S):
                     await self._all_heeded()
             await self._end(unwanted)
+
+    async def _begin(self, added: Sequence[Part]) -> None:
+        """Start parts that join a running stack. The others hear of them once they are ready: a gateway would send
+        requests to replicas that do not answer yet, and most of all to those, since they have the fewest."""
+
+        async def begun() -> None:
+            while not all(part.ready or part.hopeless for part in added):
+                await self.news()
+
+        for part in added:
+            part.heed()
+        self.tell()
+        await first_of(self._stop.wait(), begun(), timeout_s=JOINING_S)
 
     async def _all_heeded(self) -> None:
         while any(part.ready and not self._heeded(part) for part in self._parts.values()):

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from slo.emit.scaling.behavior import BEHAVIOR
+from slo.emit.scaling.behavior import behavior_at
 from slo.emit.scaling.rules import FLOOR, PRESSURE
 from slo.emit.yaml_text import emit_yaml
+from slo.model import SHORTEST_RATE_WINDOW
 from slo.scaling import FRESH_WITHIN, ScalingPolicy
 
 # Recorded series → how the HPA compares it with its target of 1.
 EXTERNAL = {PRESSURE: ("Value", "value"), FLOOR: ("AverageValue", "averageValue")}
 
 
-def emit_hpa(policy: ScalingPolicy) -> str:
-    """The HorizontalPodAutoscaler of a policy."""
+def emit_hpa(policy: ScalingPolicy, *, clock: float = 1.0) -> str:
+    """The HorizontalPodAutoscaler of a policy. `clock` divides its times, for rehearsals."""
     workload = policy.workload
     return emit_yaml(
         {
@@ -31,15 +32,15 @@ def emit_hpa(policy: ScalingPolicy) -> str:
                 "minReplicas": policy.minimum,
                 "maxReplicas": policy.maximum,
                 "metrics": [*_external_metrics(policy), *_resource_metrics(policy)],
-                "behavior": BEHAVIOR,
+                "behavior": behavior_at(clock),
             },
         }
     )
 
 
-def emit_adapter_rules() -> str:
+def emit_adapter_rules(*, clock: float = 1.0) -> str:
     """Values for prometheus-adapter: pressure and floor of every policy, and nothing for what has grown old."""
-    age = int(FRESH_WITHIN.total_seconds())
+    age = int(max(FRESH_WITHIN / clock, SHORTEST_RATE_WINDOW).total_seconds())
     rules = []
     for series in EXTERNAL:
         selected = f"{series}{{<<.LabelMatchers>>}}"

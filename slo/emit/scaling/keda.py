@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from slo.emit.scaling.behavior import BEHAVIOR
+from slo.emit.scaling.behavior import behavior_at, seconds_at
 from slo.emit.scaling.rules import FLOOR, PRESSURE, fresh
 from slo.emit.yaml_text import emit_yaml
 from slo.scaling import ScalingPolicy
@@ -25,9 +25,9 @@ POLLING_S = 15
 FAILURES = 3
 
 
-def emit_scaled_object(policy: ScalingPolicy) -> str:
-    """The ScaledObject of a policy."""
-    workload = policy.workload
+def emit_scaled_object(policy: ScalingPolicy, *, clock: float = 1.0, prometheus: str = PROMETHEUS) -> str:
+    """The ScaledObject of a policy. `clock` divides its times, for rehearsals; `policy` is as it is without one."""
+    workload, behavior = policy.workload, behavior_at(clock)
     return emit_yaml(
         {
             "apiVersion": "keda.sh/v1alpha1",
@@ -35,8 +35,8 @@ def emit_scaled_object(policy: ScalingPolicy) -> str:
             "metadata": {"name": policy.name, "namespace": workload.namespace},
             "spec": {
                 "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": workload.name},
-                "pollingInterval": POLLING_S,
-                "cooldownPeriod": BEHAVIOR["scaleDown"]["stabilizationWindowSeconds"],
+                "pollingInterval": seconds_at(POLLING_S, clock),
+                "cooldownPeriod": behavior["scaleDown"]["stabilizationWindowSeconds"],
                 "minReplicaCount": policy.minimum,
                 "maxReplicaCount": policy.maximum,
                 "fallback": {
@@ -44,14 +44,14 @@ def emit_scaled_object(policy: ScalingPolicy) -> str:
                     "replicas": policy.minimum,
                     "behavior": "currentReplicasIfHigher",
                 },
-                "advanced": {"horizontalPodAutoscalerConfig": {"behavior": BEHAVIOR}},
-                "triggers": [*pressure_triggers(policy), *_resource_triggers(policy)],
+                "advanced": {"horizontalPodAutoscalerConfig": {"behavior": behavior}},
+                "triggers": [*pressure_triggers(policy.at_clock(clock), prometheus), *_resource_triggers(policy)],
             },
         }
     )
 
 
-def pressure_triggers(policy: ScalingPolicy) -> list[dict[str, Any]]:
+def pressure_triggers(policy: ScalingPolicy, prometheus: str = PROMETHEUS) -> list[dict[str, Any]]:
     """The triggers that ask Prometheus for pressure and floor; their metadata are strings, as KEDA reads them."""
     wanted = (("pressure", "Value", PRESSURE), ("floor", "AverageValue", FLOOR))
     return [
@@ -60,7 +60,7 @@ def pressure_triggers(policy: ScalingPolicy) -> list[dict[str, Any]]:
             "name": name,
             "metricType": metric_type,
             "metadata": {
-                "serverAddress": PROMETHEUS,
+                "serverAddress": prometheus,
                 "query": fresh(series, policy),
                 "threshold": "1",
                 "ignoreNullValues": "false",

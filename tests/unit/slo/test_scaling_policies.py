@@ -264,3 +264,12 @@ def test_under_a_constant_load_replicas_come_to_rest_and_never_flap(
         course.append(replicas_wanted(course[-1], driver.pressure(load / course[-1]), 1, 10**7))
     assert course[-1] == course[-2] == course[-3], course
     assert load / course[-1] <= float(band[1]) * (1 + 1e-6) or course[-1] == 10**7
+
+
+def test_on_another_database_as_many_fit_as_it_allows() -> None:
+    policy = next(policy for policy in parse_definitions(SHIPPED).scaling if policy.name == "api")
+    smaller = policy.on_database(maximum=100, reserved=28)  # seven places: five and two during a rollout
+    assert smaller.maximum == 5
+    assert policy.on_database(maximum=100_000, reserved=0).maximum == policy.wished_maximum
+    with pytest.raises(ValueError, match="1 replicas fit into 48 connections"):
+        policy.on_database(maximum=48, reserved=28)

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from slo.emit.scaling import emit_scaling
+from slo.emit.scaling.keda import emit_scaled_object
 from slo.parse.tree import parse_definitions
 from slo.publish import REPOSITORY
 from slo.scaling import ScalingPolicy
@@ -186,3 +187,27 @@ def test_without_policies_nothing_is_written() -> None:
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "slo" / "emit" / "scaling").glob("*.py")), ids=lambda p: p.stem)
 def test_no_generator_is_longer_than_it_may_be(path: Path) -> None:
     assert len(path.read_text().splitlines()) < 250
+
+
+@each_policy
+def test_a_clock_divides_every_time_and_nothing_else(policy: ScalingPolicy) -> None:
+    usual, quick = keda(policy), dict(yaml.safe_load(emit_scaled_object(policy, clock=6, prometheus="http://here:1")))
+    assert [error.message for error in KEDA.iter_errors(quick)] == []
+    assert {trigger["metadata"].pop("serverAddress") for trigger in pressure_of(quick)} == {"http://here:1"}
+    assert quick["spec"]["pollingInterval"] == 2
+    assert quick["spec"]["cooldownPeriod"] == 50
+    behavior = quick["spec"]["advanced"]["horizontalPodAutoscalerConfig"].pop("behavior")
+    assert behavior["scaleDown"]["stabilizationWindowSeconds"] == 50
+    assert behavior["scaleUp"]["stabilizationWindowSeconds"] == 0
+    assert {each["periodSeconds"] for each in behavior["scaleDown"]["policies"]} == {10}
+    assert all("< 10)" in trigger["metadata"].pop("query") for trigger in pressure_of(quick))
+    for trigger in pressure_of(usual):
+        del trigger["metadata"]["serverAddress"], trigger["metadata"]["query"]
+    for document in (usual, quick):
+        document["spec"]["advanced"]["horizontalPodAutoscalerConfig"].pop("behavior", None)
+        del document["spec"]["pollingInterval"], document["spec"]["cooldownPeriod"]
+    assert quick == usual
+
+
+def pressure_of(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [trigger for trigger in document["spec"]["triggers"] if trigger["type"] == "prometheus"]

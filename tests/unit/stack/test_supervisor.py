@@ -193,6 +193,19 @@ def test_replicas_come_and_go_with_the_wish(tiny):
     assert tiny.diary().count("begins store") == 1
 
 
+def test_the_door_hears_of_a_new_replica_only_when_it_is_ready(tiny):
+    tiny.start(replicas=1)
+    tiny.until(lambda: tiny.state() and tiny.state().ready, "a stack that is ready")
+    (tiny.layout.state / "api-2.sick").touch()
+    tiny.wish_for(replicas=2)
+    tiny.until(lambda: "begins api-2" in tiny.diary(), "the new replica")
+    time.sleep(0.5)
+    assert tiny.diary().count("begins door") == 1, tiny.diary()
+    assert not tiny.state().ready
+    (tiny.layout.state / "api-2.sick").unlink()
+    tiny.until(lambda: tiny.diary().count("begins door") == 2 and tiny.state().ready, "the door, told of both")
+
+
 def test_changed_configuration_is_reloaded_where_it_can_be_and_a_refusal_is_told(tiny):
     folder = tiny.layout.run / "store"
     folder.mkdir()
