@@ -7,7 +7,8 @@ evidence itself. Refuses to judge.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,9 +21,12 @@ from incidents.triage.rules import Rules
 from incidents.triage.versions import QUERIES, Builds
 from incidents.triage.windows import Window, Windows
 
-AT_ONCE = 8
+AT_ONCE = 4
+"""Questions to one backend at a time: they wait for one another, not for those to other backends."""
 PATIENCE = 2
 """Silences before a backend that has not answered once is asked no more."""
+READ_S = 15.0
+"""After so long nothing more is asked: an answer now, from what was read, is worth more than a whole one later."""
 LEAST_HALF_S = 10.0
 TRACES = 60
 """Traces of one search. Searches are spread over a window, so that a few hundred of them stand for all of it."""
@@ -61,10 +65,11 @@ class Reader:
         self._windows = windows
         self._rules = rules
         self._say = say
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._turns: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
         self._found = Observation(windows)
         self._answers: Counter[str] = Counter()
         self._silences: Counter[str] = Counter()
+        self._ends = time.monotonic() + READ_S
 
     async def read(self) -> Observation:
         """Everything. Never raises for a backend that does not answer."""
@@ -141,9 +146,13 @@ class Reader:
 
         A few at once, and no more once a backend has given nothing but silence: triage is no burden to who is ill.
         """
-        async with self._turns:
+        async with self._turns[backend]:
             if self._silences[backend] >= PATIENCE and not self._answers[backend]:
                 asked.close()
+                return otherwise
+            if time.monotonic() > self._ends:
+                asked.close()
+                self._found.missing.setdefault(backend, f"not all was read within {READ_S:g} s")
                 return otherwise
             try:
                 answer = await asked
