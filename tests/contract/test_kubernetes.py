@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from service.server import FINISH_TIMEOUT_S
+from service.settings import Settings, find_refusals
 from slo.parse.tree import parse_definitions
 from stack import backends, compose
 from stack.components import STEPS, Component
@@ -25,7 +26,11 @@ from tests.conftest import missing_backend
 
 ROOT = Path(__file__).resolve().parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
-OVERLAYS = ("dev", "stage", "prod")
+OVERLAYS = {
+    **{name: KUBERNETES / "overlays" / name for name in ("dev", "stage", "prod")},
+    "aks": ROOT / "deploy" / "aks",
+}
+ENVIRONMENTS = {"dev": "development", "stage": "stage", "prod": "production", "aks": "production"}
 SCHEMAS = ("kubernetes-1.37.2", "prometheus-operator-0.92.1", "external-secrets-1.3.2")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PINS = tomllib.loads((ROOT / "stack" / "backends" / "pins.toml").read_text())
@@ -44,7 +49,7 @@ each_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
 def build(overlay: str) -> tuple[Manifest, ...]:
     """What `kubectl apply -k` would send."""
     programs = (shutil.which("kustomize"), "build"), (shutil.which("kubectl"), "kustomize")
-    command = next(([path, word, str(KUBERNETES / "overlays" / overlay)] for path, word in programs if path), None)
+    command = next(([path, word, str(OVERLAYS[overlay])] for path, word in programs if path), None)
     if command is None:
         missing_backend("neither kustomize nor kubectl is on PATH: nobody can build the overlays")
     assert command
@@ -147,7 +152,18 @@ def test_the_schemas_refuse_what_the_api_server_would(kind: str, path: tuple[Any
 def test_every_process_of_the_service_is_deployed() -> None:
     assert {"gateway", "api", "worker", "payments", "migrate"} <= set(workloads("prod"))
     assert set(workloads("dev")) == set(workloads("prod")) | {"issuer", "prober"}
-    assert set(workloads("stage")) == set(workloads("prod"))
+    assert set(workloads("stage")) == set(workloads("aks")) == set(workloads("prod"))
+
+
+@each_overlay
+def test_each_environment_starts_with_its_own_settings(overlay: str) -> None:
+    """They are read as the service reads them, so production's refusals are heard here already."""
+    given = environment(overlay, workloads(overlay)["api"])
+    assert given["SIGNALBOX_ENVIRONMENT"] == ENVIRONMENTS[overlay]
+    fields = {key.removeprefix("SIGNALBOX_").lower(): value for key, value in given.items()}
+    file = tomllib.loads((ROOT / "service" / "environments" / f"{ENVIRONMENTS[overlay]}.toml").read_text())
+    settings: dict[str, Any] = {**file, **fields}
+    assert find_refusals(Settings(**settings)) == []
 
 
 @each_overlay
@@ -235,8 +251,8 @@ def test_probes_ask_what_the_component_answers(overlay: str) -> None:
 @each_overlay
 def test_a_pod_has_the_time_to_leave_in_peace(overlay: str) -> None:
     """What comes before SIGTERM, the drain, the requests in hand and the telemetry's flush, less than the kill."""
-    name = {"dev": "development", "stage": "stage", "prod": "production"}[overlay]
-    settings = tomllib.loads((ROOT / "service" / "environments" / f"{name}.toml").read_text())
+    file = ROOT / "service" / "environments" / f"{ENVIRONMENTS[overlay]}.toml"
+    settings = tomllib.loads(file.read_text())
     for part, workload in deployed(overlay):
         hook = container(workload).get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         if part.job in ("api", "payments", "gateway"):
