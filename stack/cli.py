@@ -260,6 +260,9 @@ def rollout(
     doubt: Annotated[float, typer.Option(help="Accepted chance of a wrong answer, on each side.")] = 0.05,
     exception: Annotated[str, typer.Option(metavar="NAME", help="Use an exception of the budget policy.")] = "",
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why the exception is used. It is written down.")] = "",
+    slo: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this SLO decides; may be repeated.")
+    ] = None,
     image: Annotated[str, typer.Option(help="Roll out this image in the cluster of kubectl's context instead.")] = "",
     namespace: Annotated[str, typer.Option(metavar="NAME", help="Where in the cluster.")] = "signalbox",
     prometheus: Annotated[str, typer.Option(metavar="URL", help="The cluster's Prometheus.")] = "",
@@ -268,9 +271,10 @@ def rollout(
     """Give the API a new version: one replica first, then all, or none if it does worse. 0: promoted. 1: it was not."""
     from stack.rollout import command
 
-    words = (version, tuple(sets or ()), watch_s, patience_s, doubt, exception, reason, image, namespace, prometheus)
+    how = (tuple(sets or ()), watch_s, patience_s, doubt, exception, reason, tuple(slo or ()))
+    request = command.Request(version, *how, image, namespace, prometheus)
     layout = Layout.from_environment()
-    document = command.carry_out(layout, lambda: _running(layout), command.Request(*words), _say)
+    document = command.carry_out(layout, lambda: _running(layout), request, _say)
     if as_json:
         _print_json(document)
     else:

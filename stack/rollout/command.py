@@ -16,6 +16,7 @@ from typing import Any
 
 from slo.commands.canary import document as judgement_document
 from slo.errors import DefinitionErrors
+from slo.model import Promise
 from slo.parse.tree import Definitions, parse_definitions
 from stack.errors import StackError, WrongUse
 from stack.layout import Layout
@@ -39,6 +40,7 @@ class Request:
     doubt: float = 0.05
     exception: str = ""
     reason: str = ""
+    slos: tuple[str, ...] = ()  # which decide; all when empty
     image: str = ""
     namespace: str = "signalbox"
     prometheus: str = ""
@@ -85,7 +87,8 @@ def carry_out(
         if news.stage != "look" and layout.logs.is_dir():
             write_line(layout.log("rollout"), news, plan.version)
 
-    rollout = Rollout(ground, plan, tuple(promise.at_clock(clock) for promise in found.promises), url, tell)
+    chosen = _chosen(found.promises, request.slos)
+    rollout = Rollout(ground, plan, tuple(promise.at_clock(clock) for promise in chosen), url, tell)
     gate = rollout.ask_gate(found.budgets, request.exception, request.reason.strip())
     if gate.decision != "go":
         why = f"the budgets say {gate.decision}: {gate.reason}. See `signalbox slo gate`"
@@ -120,6 +123,13 @@ def write_line(log: Path, news: News, version: str) -> None:
     }
     with log.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line, separators=(",", ":")) + "\n")
+
+
+def _chosen(promises: tuple[Promise, ...], names: tuple[str, ...]) -> tuple[Promise, ...]:
+    known = {promise.name for promise in promises}
+    if unknown := sorted(set(names) - known):
+        raise WrongUse(f"there is no SLO {unknown[0]!r}", f"There are {', '.join(sorted(known))}")
+    return tuple(promise for promise in promises if not names or promise.name in names)
 
 
 def _ground(layout: Layout, state: Callable[[], StackState], request: Request, plan: Plan) -> tuple[Ground, str, float]:

@@ -1,11 +1,9 @@
-"""deploy/kubernetes: what kustomize makes of each overlay is what the API server takes, agrees with the components, and
-is closed wherever it can be."""
+"""deploy/kubernetes is what the API server takes, and agrees with the components and the scaling policies."""
 
 from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterator
@@ -18,80 +16,33 @@ import pytest
 import yaml
 
 from service.server import FINISH_TIMEOUT_S
+from service.settings import Settings, find_refusals
 from slo.parse.tree import parse_definitions
 from stack import backends
-from stack.components import STEPS, Component
+from stack.components import STEPS
 from stack.container import addresses
 from tests.conftest import missing_backend
-
-ROOT = Path(__file__).resolve().parents[2]
-KUBERNETES = ROOT / "deploy" / "kubernetes"
-OVERLAYS = ("dev", "stage", "prod")
-SCHEMAS = ("kubernetes-1.37.2", "prometheus-operator-0.92.1", "external-secrets-1.3.2")
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-PINS = tomllib.loads((ROOT / "stack" / "backends" / "pins.toml").read_text())
-PARTS: dict[str, Component] = {}
-for _part in addresses.contained():
-    PARTS.setdefault(_part.job, _part)
-WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
-SERVICES = ("api", "worker", "payments", "issuer")  # processes of service/
-AGENTS = "signalbox-agents"
-
-Manifest = dict[str, Any]
-each_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
-
-
-@cache
-def build(overlay: str) -> tuple[Manifest, ...]:
-    """What `kubectl apply -k` would send."""
-    programs = (shutil.which("kustomize"), "build"), (shutil.which("kubectl"), "kustomize")
-    command = next(([path, word, str(KUBERNETES / "overlays" / overlay)] for path, word in programs if path), None)
-    if command is None:
-        missing_backend("neither kustomize nor kubectl is on PATH: nobody can build the overlays")
-    assert command
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return tuple(yaml.safe_load_all(done.stdout))
-
-
-def of_kind(overlay: str, *kinds: str) -> list[Manifest]:
-    return [manifest for manifest in build(overlay) if manifest["kind"] in kinds]
-
-
-def workloads(overlay: str) -> dict[str, Manifest]:
-    return {manifest["metadata"]["name"]: manifest for manifest in of_kind(overlay, *WORKLOADS)}
-
-
-def pod(workload: Manifest) -> Manifest:
-    return dict(workload["spec"]["template"]["spec"])
-
-
-def container(workload: Manifest) -> Manifest:
-    [only] = pod(workload)["containers"]
-    return dict(only)
-
-
-def labels(workload: Manifest) -> dict[str, str]:
-    return dict(workload["spec"]["template"]["metadata"]["labels"])
-
-
-def environment(overlay: str, workload: Manifest) -> dict[str, str]:
-    """Everything that its process gets, from ConfigMaps too; what the cluster fills in is `<…>`."""
-    maps = {one["metadata"]["name"]: one["data"] for one in of_kind(overlay, "ConfigMap")}
-    found: dict[str, str] = {}
-    for source in container(workload).get("envFrom", []):
-        found |= maps[source["configMapRef"]["name"]]
-    for variable in container(workload).get("env", []):
-        found[variable["name"]] = variable.get("value", "<filled in>")
-    return found
-
-
-def deployed(overlay: str) -> Iterator[tuple[Component, Manifest]]:
-    """Components that have a workload here, with it."""
-    for name, workload in workloads(overlay).items():
-        if name in PARTS:
-            yield PARTS[name], workload
-
+from tests.contract.manifests import (
+    AGENTS,
+    ENVIRONMENTS,
+    KUBERNETES,
+    PARTS,
+    PINS,
+    PROJECT,
+    ROOT,
+    SCHEMAS,
+    SERVICES,
+    Manifest,
+    build,
+    container,
+    deployed,
+    each_overlay,
+    environment,
+    labels,
+    of_kind,
+    pod,
+    workloads,
+)
 
 # The API server takes it
 
@@ -148,7 +99,18 @@ def test_the_schemas_refuse_what_the_api_server_would(kind: str, path: tuple[Any
 def test_every_process_of_the_service_is_deployed() -> None:
     assert {"gateway", "api", "worker", "payments", "migrate"} <= set(workloads("prod"))
     assert set(workloads("dev")) == set(workloads("prod")) | {"issuer", "prober"}
-    assert set(workloads("stage")) == set(workloads("prod"))
+    assert set(workloads("stage")) == set(workloads("aks")) == set(workloads("prod"))
+
+
+@each_overlay
+def test_each_environment_starts_with_its_own_settings(overlay: str) -> None:
+    """They are read as the service reads them, so production's refusals are heard here already."""
+    given = environment(overlay, workloads(overlay)["api"])
+    assert given["SIGNALBOX_ENVIRONMENT"] == ENVIRONMENTS[overlay]
+    fields = {key.removeprefix("SIGNALBOX_").lower(): value for key, value in given.items()}
+    file = tomllib.loads((ROOT / "service" / "environments" / f"{ENVIRONMENTS[overlay]}.toml").read_text())
+    settings: dict[str, Any] = {**file, **fields}
+    assert find_refusals(Settings(**settings)) == []
 
 
 @each_overlay
@@ -236,8 +198,8 @@ def test_probes_ask_what_the_component_answers(overlay: str) -> None:
 @each_overlay
 def test_a_pod_has_the_time_to_leave_in_peace(overlay: str) -> None:
     """What comes before SIGTERM, the drain, the requests in hand and the telemetry's flush, less than the kill."""
-    name = {"dev": "development", "stage": "stage", "prod": "production"}[overlay]
-    settings = tomllib.loads((ROOT / "service" / "environments" / f"{name}.toml").read_text())
+    file = ROOT / "service" / "environments" / f"{ENVIRONMENTS[overlay]}.toml"
+    settings = tomllib.loads(file.read_text())
     for part, workload in deployed(overlay):
         hook = container(workload).get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         if part.job in ("api", "payments", "gateway"):
@@ -296,158 +258,6 @@ def test_the_operator_gets_every_rule_that_prometheus_has() -> None:
 
 def in_order(document: Any) -> str:
     return json.dumps(document, sort_keys=True)
-
-
-# Hardened
-
-
-@each_overlay
-def test_every_pod_is_restricted_and_only_the_log_agent_is_not(overlay: str) -> None:
-    for name, workload in workloads(overlay).items():
-        security, own = pod(workload).get("securityContext", {}), container(workload)["securityContext"]
-        assert own["readOnlyRootFilesystem"] is True
-        assert own["allowPrivilegeEscalation"] is False
-        assert own["capabilities"]["drop"] == ["ALL"]
-        assert own["capabilities"].get("add", []) == (["NET_BIND_SERVICE"] if name == "gateway" else [])
-        assert security["seccompProfile"] == {"type": "RuntimeDefault"}
-        assert pod(workload)["automountServiceAccountToken"] is False
-        for dangerous in ("hostNetwork", "hostPID", "hostIPC"):
-            assert dangerous not in pod(workload)
-        kinds = {kind for volume in pod(workload)["volumes"] for kind in volume if kind != "name"}
-        if name == "collector-agent":
-            assert workload["metadata"]["namespace"] == AGENTS
-            continue
-        assert workload["metadata"]["namespace"] == "signalbox"
-        assert security["runAsNonRoot"] is True
-        assert security["runAsUser"] > 0
-        assert kinds <= {"emptyDir", "configMap", "secret"}, name
-    enforced = {
-        one["metadata"]["name"]: one["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
-        for one in of_kind(overlay, "Namespace")
-    }
-    assert enforced == {"signalbox": "restricted", AGENTS: "privileged"}
-
-
-@each_overlay
-def test_every_container_has_requests_and_a_limit_of_memory(overlay: str) -> None:
-    for name, workload in workloads(overlay).items():
-        resources = container(workload)["resources"]
-        assert set(resources["requests"]) == {"cpu", "memory"}, name
-        assert resources["limits"]["memory"] == resources["requests"]["memory"], f"{name} could be evicted first"
-
-
-def test_what_is_replicated_is_spread_and_disrupted_one_at_a_time() -> None:
-    budgets = {budget["metadata"]["name"]: budget["spec"] for budget in of_kind("prod", "PodDisruptionBudget")}
-    for name, workload in workloads("prod").items():
-        if workload["kind"] not in ("Deployment", "StatefulSet"):
-            continue
-        selector = budgets[name]["selector"]["matchLabels"]
-        assert selector.items() <= labels(workload).items()
-        assert budgets[name]["maxUnavailable"] == 1
-        spread = pod(workload)["topologySpreadConstraints"]
-        assert {one["topologyKey"] for one in spread} == {"topology.kubernetes.io/zone", "kubernetes.io/hostname"}
-        for one in spread:
-            assert one["labelSelector"]["matchLabels"].items() <= labels(workload).items()
-
-
-@each_overlay
-def test_selectors_find_their_own_pods_and_nobody_elses(overlay: str) -> None:
-    found = workloads(overlay)
-    for name, workload in found.items():
-        if workload["kind"] == "Job":
-            continue
-        selector = workload["spec"]["selector"]["matchLabels"].items()
-        assert {other for other, one in found.items() if selector <= labels(one).items()} == {name}
-    for service in of_kind(overlay, "Service"):
-        chosen = [one for one in found.values() if service["spec"]["selector"].items() <= labels(one).items()]
-        assert len(chosen) == 1, service["metadata"]["name"]
-        named = {port["name"] for port in container(chosen[0])["ports"]}
-        assert {port["targetPort"] for port in service["spec"]["ports"]} <= named
-
-
-# Who may talk to whom
-
-
-def chosen(selector: dict[str, Any], having: dict[str, str]) -> bool:
-    if not selector.get("matchLabels", {}).items() <= having.items():
-        return False
-    for rule in selector.get("matchExpressions", []):
-        inside = having.get(rule["key"]) in rule["values"]
-        if inside != (rule["operator"] == "In"):
-            return False
-    return True
-
-
-def allowed(overlay: str, source: Manifest, target: Manifest, port: str) -> bool:
-    """Whether the policies let one workload's pods reach a named port of another's: out of the one, into the other."""
-
-    def passes(direction: str, here: Manifest, there: Manifest) -> bool:
-        namespace = there["metadata"]["namespace"]
-        for policy in of_kind(overlay, "NetworkPolicy"):
-            if policy["metadata"]["namespace"] != here["metadata"]["namespace"]:
-                continue
-            if not chosen(policy["spec"]["podSelector"], labels(here)):
-                continue
-            for rule in policy["spec"].get(direction, []):
-                peers = rule.get("from" if direction == "ingress" else "to")
-                fits = peers is None or any(
-                    chosen(peer.get("podSelector", {}), labels(there))
-                    and (
-                        chosen(peer["namespaceSelector"], {"kubernetes.io/metadata.name": namespace})
-                        if "namespaceSelector" in peer
-                        else namespace == here["metadata"]["namespace"]
-                    )
-                    for peer in peers
-                    if "ipBlock" not in peer
-                )
-                if fits and any(one["port"] == port for one in rule["ports"]):
-                    return True
-        return False
-
-    return passes("egress", source, target) and passes("ingress", target, source)
-
-
-FLOWS = {
-    ("gateway", "api", "http"),
-    ("api", "payments", "http"),
-    ("worker", "payments", "http"),
-    ("collector-agent", "collector-gateway", "otlp-grpc"),
-    ("gateway", "collector-agent", "otlp-http"),
-    ("api", "collector-agent", "otlp-http"),
-    ("worker", "collector-agent", "otlp-http"),
-    ("payments", "collector-agent", "otlp-http"),
-}
-FLOWS_OF_DEVELOPMENT = {
-    ("prober", "gateway", "http"),
-    ("prober", "issuer", "http"),
-    ("api", "issuer", "http"),
-    ("issuer", "collector-agent", "otlp-http"),
-    ("prober", "collector-agent", "otlp-http"),
-}
-
-
-@each_overlay
-def test_these_flows_are_let_through_and_no_others(overlay: str) -> None:
-    found = workloads(overlay)
-    open_flows = {
-        (source, target, port["name"])
-        for source in found
-        for target in found
-        if source != target
-        for port in container(found[target]).get("ports", [])
-        if allowed(overlay, found[source], found[target], port["name"])
-    }
-    assert open_flows == FLOWS | (FLOWS_OF_DEVELOPMENT if overlay == "dev" else set())
-
-
-@each_overlay
-def test_nothing_passes_that_no_policy_names(overlay: str) -> None:
-    closed = [
-        policy["metadata"]["namespace"]
-        for policy in of_kind(overlay, "NetworkPolicy")
-        if policy["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
-    ]
-    assert sorted(closed) == ["signalbox", AGENTS]
 
 
 # The collectors

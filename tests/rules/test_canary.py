@@ -1,4 +1,4 @@
-"""The canary's judgement against a real Prometheus that scrapes two processes, one of which changes its version."""
+"""Canaries and rollouts against a real Prometheus that scrapes two processes, which change their versions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,7 +18,10 @@ import pytest
 from typer.testing import CliRunner
 
 from slo.cli import app
+from slo.parse.tree import parse_definitions
 from slo.prometheus import NoPrometheus, Prometheus
+from stack.rollout.rollout import News, Plan, Rollout
+from tests.conftest import ROOT
 from tests.rules.conftest import find_tool
 
 pytestmark = pytest.mark.processes
@@ -174,3 +177,81 @@ def test_a_bad_day_for_everybody_is_not_the_canarys_fault(url: str, processes: t
             return
         assert time.monotonic() < deadline, slo
         time.sleep(0.5)
+
+
+# The whole rollout, with these two processes as what it rolls
+
+
+class Ground:
+    """The two processes; `good_per_s` and `bad_per_s` are what the new version is like."""
+
+    canary = "api-2"
+
+    def __init__(self, processes: tuple[Process, Process], version: str, good_per_s: int, bad_per_s: int) -> None:
+        self.processes, self.version, self.rates = processes, version, (good_per_s, bad_per_s)
+        self.stable = processes[0].version
+        self.why_not = ""
+
+    def start_canary(self) -> str:
+        self.processes[1].start(self.version, *self.rates)
+        return self.why_not
+
+    def trouble(self) -> str:
+        return ""
+
+    def promote(self, tell: Callable[[str], None]) -> str:
+        tell("api-1 follows")
+        self.processes[0].start(self.version, *self.rates)
+        return ""
+
+    def roll_back(self) -> None:
+        for process in self.processes:
+            if process.version != self.stable:
+                process.start(self.stable)
+
+
+def rollout(url: str, ground: Ground, tell: Callable[[News], None] = lambda news: None) -> Rollout:
+    for process in ground.processes:
+        process.start(ground.stable)
+    promises = parse_definitions(ROOT / "slo" / "definitions").promises
+    checkout = tuple(promise for promise in promises if promise.name == "checkout-availability")
+    plan = Plan(ground.version, watch_s=2, patience_s=DEADLINE_S, look_s=1)
+    return Rollout(ground, plan, checkout, url, tell)
+
+
+def test_a_rollout_promotes_a_good_version_to_all(url: str, processes: tuple[Process, Process]) -> None:
+    told: list[News] = []
+    result = rollout(url, Ground(processes, "11.0.0", 60, 0), told.append).run()
+    assert (result.promoted, result.version) == (True, "11.0.0"), result.reason
+    assert [process.version for process in processes] == ["11.0.0", "11.0.0"]
+    stages = [news.stage for news in told if news.stage != "look"]
+    assert stages == ["canary", "promote", "promoted"]
+
+
+def test_a_rollout_takes_a_bad_version_back_by_itself(url: str, processes: tuple[Process, Process]) -> None:
+    told: list[News] = []
+    ground = Ground(processes, "12.0.0", 50, 10)
+    result = rollout(url, ground, told.append).run()
+    assert (result.promoted, result.version) == (False, ground.stable), result.reason
+    assert "of the canary's events are bad" in result.reason
+    assert [process.version for process in processes] == [ground.stable, ground.stable]
+    assert told[-1] == News("rolled back", result.reason)
+
+
+def test_a_version_that_does_not_come_up_is_taken_back(url: str, processes: tuple[Process, Process]) -> None:
+    ground = Ground(processes, "13.0.0", 60, 0)
+    ground.why_not = "it crashes"
+    result = rollout(url, ground).run()
+    assert (result.promoted, result.reason) == (False, "api-2 did not become ready: it crashes")
+    assert processes[1].version == ground.stable
+
+
+def test_who_interrupts_a_rollout_gets_the_old_version_back(url: str, processes: tuple[Process, Process]) -> None:
+    def interrupt(news: News) -> None:
+        if news.stage == "look":
+            raise KeyboardInterrupt
+
+    ground = Ground(processes, "14.0.0", 60, 0)
+    with pytest.raises(KeyboardInterrupt):
+        rollout(url, ground, interrupt).run()
+    assert [process.version for process in processes] == [ground.stable, ground.stable]
