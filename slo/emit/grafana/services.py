@@ -27,7 +27,7 @@ def emit_services(promises: Iterable[Promise]) -> dict[str, str]:
 
 
 def dashboard_uid(service: Service) -> str:
-    """`signalbox-service-shop`. What is longer than Grafana takes ends in a digest, so that no two services share one."""
+    """`signalbox-service-shop`. A longer one than Grafana takes ends in a digest, so that no two services share one."""
     uid = f"signalbox-service-{service.name}"
     if len(uid) <= LONGEST_UID:
         return uid
