@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 
 from slo.emit.alerts import percent
@@ -10,6 +11,8 @@ from slo.emit.grafana.frame import emit_dashboard
 from slo.emit.grafana.panels import Leads
 from slo.emit.grafana.promise import promise_panels
 from slo.model import Promise, Service
+
+LONGEST_UID = 40  # Grafana's limit
 
 
 def emit_services(promises: Iterable[Promise]) -> dict[str, str]:
@@ -23,11 +26,20 @@ def emit_services(promises: Iterable[Promise]) -> dict[str, str]:
     }
 
 
+def dashboard_uid(service: Service) -> str:
+    """`signalbox-service-shop`. A longer one than Grafana takes ends in a digest, so that no two services share one."""
+    uid = f"signalbox-service-{service.name}"
+    if len(uid) <= LONGEST_UID:
+        return uid
+    digest = hashlib.sha256(service.name.encode()).hexdigest()[:8]
+    return f"{uid[: LONGEST_UID - len(digest) - 1].rstrip('-')}-{digest}"
+
+
 def _emit(service: Service, promises: list[Promise]) -> str:
     rows = [(f"{promise.title}: {percent(float(promise.objective))}", promise_panels(promise)) for promise in promises]
     job = next((promise.job for promise in promises if promise.job), "gateway")
     return emit_dashboard(
-        f"signalbox-service-{service.name}"[:40],  # Grafana's limit
+        dashboard_uid(service),
         f"{service.title}: promises",
         f"{service.description} {GENERATED}".strip(),
         ["slo", "service"],

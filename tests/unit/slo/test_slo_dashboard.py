@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from slo.emit.grafana.budgets import emit_budgets, emit_promise
-from slo.emit.grafana.services import emit_services
+from slo.emit.grafana.services import dashboard_uid, emit_services
 from slo.emit.recording import budget_rules, window_rules
-from slo.model import RatioIndicator
+from slo.model import RatioIndicator, Service
 from slo.parse.selector import parse_selector
 from tests.unit.slo.example import LATENCY, PROMISE, promise
 
@@ -97,3 +97,11 @@ def test_what_consumed_the_budget_is_told_by_what_the_total_selects_several_of()
     (target,) = panels_of(RatioIndicator(*by_route, "bad"))["What consumed it"]["targets"]
     assert 'sum by (instance, route) (increase(a_total{job="shop",ok="no"}[$__range]))' in target["expr"]
     assert target["legendFormat"] == "{{instance}} {{route}}"
+
+
+def test_services_with_long_names_have_dashboards_of_their_own() -> None:
+    names = ("customer-checkout-frontend-north", "customer-checkout-frontend-south", "s" * 63, "shop")
+    uids = [dashboard_uid(Service(name, name, "sales")) for name in names]
+    assert len(set(uids)) == len(names)
+    assert all(len(uid) <= 40 for uid in uids)
+    assert uids[-1] == "signalbox-service-shop"
