@@ -94,6 +94,9 @@ bench-fuzz: venv ## Promise 14: the API asked at random, 10,000 times (needs the
 bench-idle: venv ## What 10,000 idle connections do to everybody else (needs the stack up)
 	$(BIN)/python -m bench.idle
 
+bench-memory: venv ## How much memory the idle stack needs, part by part (needs the stack up)
+	$(BIN)/python -m bench.memory
+
 .PHONY: prove-scaling capacity
 prove-scaling: $(VENV)/bench-packages ## Prove autoscaling on a real control plane (half an hour, the first time twice that; SHORT=1)
 	@$(BIN)/python -m bench.scaling $(if $(SHORT),--short)
