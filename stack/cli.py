@@ -47,7 +47,7 @@ def up(
     replicas: Annotated[int | None, typer.Option(help="How many API processes. [default: 2]")] = None,
     as_form: Annotated[
         str | None,
-        typer.Option("--form", help="native or compose. [default: compose where a container engine answers]"),
+        typer.Option("--form", help="native (processes) or compose (containers). [default: native]"),
     ] = None,
     attach: Annotated[bool, typer.Option("--attach", help="Stay; Ctrl-C takes the stack down.")] = False,
     as_json: Json = False,

@@ -16,7 +16,7 @@ from stack.state import ComponentPhase, ComponentState, StackState
 DOORS = ("loopback",)  # containers that are no component, and without which nothing can be reached
 FAILED_AFTER = 3  # restarts in a row, as in the native form
 # What the shell at the head of our containers runs beside the program itself.
-BESIDE = frozenset({"sh", "dash", "busybox", "tee", "sleep"})
+BESIDE = frozenset({"docker-init", "sh", "dash", "busybox", "tee", "sleep"})
 
 
 def observe(layout: Layout, wish: Wish, containers: Iterable[Container]) -> StackState | None:

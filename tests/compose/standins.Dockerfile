@@ -85,12 +85,8 @@ WORKDIR /alertmanager
 ENTRYPOINT ["/bin/alertmanager"]
 
 # These two images hold one file and no shell.
-FROM debian AS lokifolder
-RUN install -d -o 10001 -g 10001 /loki
-
 FROM scratch AS loki
 COPY --from=debian /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-COPY --from=lokifolder /loki /loki
 COPY loki/loki /usr/bin/loki
 LABEL signalbox.standin="true"
 USER 10001

@@ -54,6 +54,8 @@ def test_what_is_said_goes_before_what_an_engine_says(layout: Layout, monkeypatc
     monkeypatch.setattr(engine, "answers", lambda: True)
     monkeypatch.setattr(engine, "why_not", lambda: None)
     monkeypatch.delenv("SIGNALBOX_FORM")
+    assert form.choose(layout, None) is form.FORMS["native"]
+    monkeypatch.setattr(form, "BY_ITSELF", True)
     assert form.choose(layout, None) is form.FORMS["compose"]
     assert form.choose(layout, "native") is form.FORMS["native"]
     monkeypatch.setenv("SIGNALBOX_FORM", "native")
