@@ -61,11 +61,12 @@ Nanoseconds = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,19}$")]
 
 
 class Series(_Form):
-    """Samples of one series; a long series comes in several records."""
+    """Samples of one series; a long series comes in several records. `ended_ms`: from then on it was stale."""
 
     labels: Labels
     times_ms: list[Time]
     values: list[Number]
+    ended_ms: Time | None = None
 
     def model_post_init(self, _: Any) -> None:
         if len(self.times_ms) != len(self.values):

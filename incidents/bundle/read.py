@@ -186,7 +186,7 @@ def _span_of_time(record: Series | Exemplars | Line | Trace) -> tuple[float, flo
     """The earliest and the latest time in a record, seconds since the epoch."""
     match record:
         case Series():
-            times = [at / 1e3 for at in record.times_ms]
+            times = [at / 1e3 for at in (*record.times_ms, *([record.ended_ms] if record.ended_ms is not None else ()))]
         case Exemplars():
             times = [one.at_ms / 1e3 for one in record.exemplars]
         case Line():

@@ -17,23 +17,30 @@ from incidents.capture.source import Source, SourceError, TooMuch
 EVERYTHING = '{__name__=~".+",replay=""}'
 """All series but those that a replay brought."""
 NAMES_AT_ONCE = 40
-MS_AT_ONCE = 600_000
+MS_AT_ONCE = 300_000
+"""Prometheus' own look-back: at the end of a piece it can be asked which of its series have ended."""
 LEAST_MS = 1_000
 _SELECTOR = re.compile(r"\s*(?P<name>[a-zA-Z_:][\w:]*)?\s*(?:\{(?P<matchers>.*)\})?\s*", re.DOTALL)
+_Key = frozenset[tuple[str, str]]
 
 
 class Metrics:
-    """Reads the series that one selector chooses."""
+    """Reads the series that one selector chooses.
 
-    def __init__(self, source: Source, selector: str = EVERYTHING) -> None:
+    `late`: they may have come long after their time. Of such Prometheus tells no names by time, so all are asked for.
+    """
+
+    def __init__(self, source: Source, selector: str = EVERYTHING, *, late: bool = False) -> None:
         self.selector = selector
+        self.late = late
         self.native_histograms = 0
         self._source = source
         self._matchers = _parse_matchers(selector)
 
     async def names(self, slice_: Slice) -> list[str]:
         """Names of the metrics that have series in the slice."""
-        answer = await self._source.get("/api/v1/label/__name__/values", {"match[]": self._among(), **_bounds(slice_)})
+        bounds = {} if self.late else _bounds(slice_)
+        answer = await self._source.get("/api/v1/label/__name__/values", {"match[]": self._among(), **bounds})
         return [str(name) for name in answer["data"]]
 
     async def series(self, slice_: Slice) -> AsyncIterator[tuple[float, list[Series]]]:
@@ -67,6 +74,7 @@ class Metrics:
             async for portion in self._halves(names, piece):
                 yield portion
             return
+        alive = await self._alive(names, piece)
         portion = []
         for entry in answer["data"]["result"]:
             self.native_histograms += "histograms" in entry
@@ -77,9 +85,19 @@ class Metrics:
                 if piece.start_ms <= (at := round(moment * 1000)) <= piece.end_ms
             ]
             if pairs:
-                times_ms, values = zip(*pairs, strict=True)
-                portion.append(Series(labels=entry["metric"], times_ms=list(times_ms), values=list(values)))
+                times_ms, values = map(list, zip(*pairs, strict=True))
+                ended_ms = None if alive is None or _key(entry["metric"]) in alive else _end(times_ms, piece)
+                portion.append(Series(labels=entry["metric"], times_ms=times_ms, values=values, ended_ms=ended_ms))
         yield portion
+
+    async def _alive(self, names: list[str], piece: Slice) -> set[_Key] | None:
+        """The series that are not stale at the end of a piece; None where that is too much to ask."""
+        selector = self._among(_named(names))
+        try:
+            answer = await self._source.get("/api/v1/query", {"query": selector, "time": f"{piece.end_ms / 1000:.3f}"})
+        except TooMuch:
+            return None
+        return {_key(entry["metric"]) for entry in answer["data"]["result"]}
 
     async def _halves(self, names: list[str], piece: Slice) -> AsyncIterator[list[Series]]:
         """The same in two smaller portions: of the time first, so that a series stays in order; then of the names."""
@@ -95,8 +113,7 @@ class Metrics:
             raise SourceError(f"prometheus: one second of {names[0]} is too large to be read. Choose with --metrics")
 
     async def _ask(self, names: list[str], piece: Slice) -> Any:
-        chosen = "|".join(re.escape(name).replace("\\", "\\\\") for name in names)
-        selector = self._among(f'__name__=~"{chosen}"')
+        selector = self._among(_named(names))
         span_ms = piece.end_ms - piece.start_ms + 1
         return await self._source.get(
             "/api/v1/query", {"query": f"{selector}[{span_ms}ms]", "time": f"{piece.end_ms / 1000:.3f}"}
@@ -122,6 +139,23 @@ def _parse_matchers(selector: str) -> tuple[str, ...]:
     name = (f'__name__="{found["name"]}"',) if found["name"] else ()
     matchers = (found["matchers"].strip().rstrip(","),) if (found["matchers"] or "").strip() else ()
     return (*name, *matchers)
+
+
+def _named(names: list[str]) -> str:
+    """The matcher of these names."""
+    chosen = "|".join(re.escape(name).replace("\\", "\\\\") for name in names)
+    return f'__name__=~"{chosen}"'
+
+
+def _key(labels: dict[str, str]) -> _Key:
+    return frozenset(labels.items())
+
+
+def _end(times_ms: list[int], piece: Slice) -> int | None:
+    """When a series that is stale at the end of the piece became so: one interval after its last sample."""
+    last = times_ms[-1]
+    ended = last + (last - times_ms[-2] if len(times_ms) > 1 else LEAST_MS)
+    return min(ended, piece.end_ms) if last < piece.end_ms else None
 
 
 def _pieces(slice_: Slice) -> list[Slice]:

@@ -1,13 +1,11 @@
 """A bundle's samples and exemplars → the local Prometheus, by remote write.
 
-Owns marking, moving and batching, and the end of series, which a capture cannot see. Refuses to know the wire format.
+Owns marking, moving and batching. Refuses to know the wire format.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TypeVar
 
 from incidents.bundle.form import Exemplars, Series
 from incidents.capture.metrics import Metrics
@@ -19,52 +17,19 @@ from incidents.replay.receiver import Receiver
 from incidents.replay.remote_write import HEADERS, STALE, encode_block, encode_number, encode_series
 
 BATCH_BYTES = 256 * 1024
-GAP = 4
-"""A series without a sample for so many of its own intervals has ended: Prometheus had a stale marker there."""
-_Key = tuple[tuple[str, str], ...]
-T = TypeVar("T")
-
-
-@dataclass
-class _Ends:
-    """When each series was last seen, and its interval: where a stale marker belongs."""
-
-    seen: dict[_Key, tuple[int, int]] = field(default_factory=dict)
-
-    def add(self, key: _Key, times_ms: list[int]) -> list[int]:
-        """Note these times; the stale markers that belong before or between them."""
-        last, interval = self.seen.get(key, (0, 0))
-        markers = []
-        for at in times_ms:
-            if last and interval and at - last > GAP * interval:
-                markers.append(last + interval)
-            elif last:
-                interval = min(interval, at - last) if interval else at - last
-            last = at
-        self.seen[key] = (last, interval)
-        return markers
-
-    def over(self, end_ms: int) -> Iterator[tuple[_Key, int]]:
-        """The series that ended before the slice did, each with its marker."""
-        for key, (last, interval) in self.seen.items():
-            if interval and end_ms - last > GAP * interval:
-                yield key, last + interval
 
 
 async def load_samples(all_series: Iterator[Series], place: Placement, receiver: Receiver) -> AsyncIterator[int]:
     """Send samples, moved and marked; tells how many have been sent so far. Raises ReplayError."""
-    ends = _Ends()
     sent = 0
 
     def fields() -> Iterator[tuple[int, bytes]]:
         for series in all_series:
-            labels = _marked(series.labels, place)
-            markers = [(at, STALE) for at in ends.add(tuple(sorted(labels.items())), series.times_ms)]
-            samples = zip(series.times_ms, map(encode_number, series.values), strict=True)
-            moved = [(at + place.shift_ms, value) for at, value in sorted([*samples, *markers])]
-            yield len(series.times_ms), encode_series(labels, moved)
-        for key, at in ends.over(place.end_ms - place.shift_ms):
-            yield 0, encode_series(dict(key), [(at + place.shift_ms, STALE)])
+            samples = [*zip(series.times_ms, map(encode_number, series.values), strict=True)]
+            if series.ended_ms is not None:
+                samples.append((series.ended_ms, STALE))
+            moved = [(at + place.shift_ms, value) for at, value in samples]
+            yield len(series.times_ms), encode_series(_marked(series.labels, place), moved)
 
     for count, batch in _batches(fields()):
         await receiver.post("/api/v1/write", encode_block(batch), HEADERS)
@@ -111,7 +76,7 @@ async def count_samples(place: Placement, source: Source) -> int:
     They are read: `count_over_time` refuses series that differ in their names alone.
     """
     total = 0
-    replayed = Metrics(source, f'{{__name__=~".+",{REPLAY}="{place.label}"}}')
+    replayed = Metrics(source, f'{{__name__=~".+",{REPLAY}="{place.label}"}}', late=True)
     async for _, portion in replayed.series(Slice(place.start_ms, place.end_ms)):
         total += sum(len(series.times_ms) for series in portion)
     return total

@@ -237,7 +237,9 @@ def samples_of(trip: RoundTrip, backends: Backends) -> Counter[Any]:
         place = Slice(round((trip.start_s + trip.shift_s) * 1000), round((trip.end_s + trip.shift_s) * 1000))
         async with httpx.AsyncClient(timeout=120) as client:
             source = Source("prometheus", backends.urls["prometheus"], {}, client)
-            async for _, portion in Metrics(source, f'{{__name__=~".+",replay="{trip.mark}"}}').series(place):
+            async for _, portion in Metrics(source, f'{{__name__=~".+",replay="{trip.mark}"}}', late=True).series(
+                place
+            ):
                 for series in portion:
                     found.update(samples(series, {}, 0))
         return found

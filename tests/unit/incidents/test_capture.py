@@ -40,6 +40,7 @@ class Fake:
         self.lines: list[tuple[int, str]] = []
         self.trace_starts_us: dict[str, int] = {}
         self.most_samples = 10**9
+        self.ended = ""
         self.status = 200
         fake = self
 
@@ -80,7 +81,11 @@ class Fake:
 
     def samples(self, asked: dict[str, str]) -> Any:
         """One sample a second of each name; closed at both ends, as Prometheus 2 has it."""
-        span_ms = int(re.search(r"\[(\d+)ms\]", asked["query"])[1])  # type: ignore[index]
+        ranged = re.search(r"\[(\d+)ms\]", asked["query"])
+        if ranged is None:
+            alive = [name for name in ("a_total", "b_total") if name in asked["query"] and name != self.ended]
+            return {"resultType": "vector", "result": [{"metric": {"__name__": name}} for name in alive]}
+        span_ms = int(ranged[1])
         end_ms = round(float(asked["time"]) * 1000)
         names = [name for name in ("a_total", "b_total") if name in asked["query"]]
         times = [
@@ -150,6 +155,15 @@ async def samples_of(metrics: Metrics) -> dict[str, list[int]]:
 async def test_every_sample_of_the_slice_comes_once_and_in_order(fake: Fake, client: httpx.AsyncClient) -> None:
     expected = list(range(SLICE.start_ms, SLICE.end_ms + 1, 1000))
     assert await samples_of(Metrics(source(fake, client))) == {"a_total": expected, "b_total": expected}
+
+
+async def test_a_series_that_ended_is_told_from_one_that_did_not(fake: Fake, client: httpx.AsyncClient) -> None:
+    fake.ended = "b_total"
+    ends = {}
+    async for _, portion in Metrics(source(fake, client)).series(SLICE):
+        ends |= {series.labels["__name__"]: (series.times_ms[-1], series.ended_ms) for series in portion}
+    last = SLICE.end_ms - 999
+    assert ends == {"a_total": (last, None), "b_total": (last, SLICE.end_ms)}
 
 
 async def test_a_prometheus_that_finds_it_too_much_is_asked_for_less(fake: Fake, client: httpx.AsyncClient) -> None:

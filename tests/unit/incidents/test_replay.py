@@ -11,7 +11,6 @@ import pytest
 from incidents.bundle.form import Line, Manifest, Series
 from incidents.drive import plan
 from incidents.replay import logs, traces
-from incidents.replay.metrics import _Ends
 from incidents.replay.placement import DAY_MS, NoPlace, Placement, candidates, choose
 from incidents.replay.remote_write import STALE, encode_block, encode_number, encode_series
 from incidents.replay.requests import NoRequests, build_job, observe_mix
@@ -89,13 +88,9 @@ def test_every_number_of_prometheus_survives(text: str) -> None:
     assert struct.unpack("<d", encode_number(text)) == pytest.approx((float(text),), nan_ok=True)
 
 
-def test_a_series_that_pauses_or_ends_gets_stale_markers() -> None:
-    ends = _Ends()
-    assert ends.add((), [0 + 10, 1_010, 2_010]) == []
-    assert ends.add((), [3_010, 20_010]) == [4_010]
-    assert list(ends.over(40_000)) == [((), 21_010)]
-    assert list(ends.over(24_000)) == []
+def test_the_stale_marker_is_prometheus_own() -> None:
     assert struct.pack("<d", struct.unpack("<d", STALE)[0]) == STALE
+    assert STALE[::-1].hex() == "7ff0000000000002"
 
 
 async def free(place: Placement) -> bool:
