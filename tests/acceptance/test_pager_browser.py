@@ -171,13 +171,11 @@ def burning(stack: Stack) -> Iterator[dict[str, Any]]:
     customers = threading.Thread(target=order, daemon=True)
     customers.start()
     time.sleep(5)
-    begun = time.time()
     on = stack.signalbox("fault", "set", *FAULT)
     assert on.returncode == 0, on.stderr
 
     def explained() -> dict[str, Any] | None:
-        asked = {"since": str(begun), "state": "firing"}
-        found = httpx.get(f"{pager}/api/v1/pages", params=asked).json()["pages"]
+        found = httpx.get(f"{pager}/api/v1/pages", params={"state": "firing"}, timeout=30).json()["pages"]
         return next(
             (
                 one
@@ -187,6 +185,7 @@ def burning(stack: Stack) -> Iterator[dict[str, Any]]:
                 and one["evidence"]
                 and one["evidence"]["failure"]
                 and one["evidence"]["dependencies"]
+                and any(f"fault {FAULT[0]} on" in text for _, text in one["evidence"]["changes"])
             ),
             None,
         )
