@@ -20,7 +20,7 @@ from stack.pager.series import Labels, Questions, Sample
 from stack.pager.settings import Settings
 from stack.pager.waterfall import read_waterfall
 
-LIMIT_S = 6.0  # for all questions about one page together
+LIMIT_S = 10.0  # for one question about a page, its waiting for the others included
 MOST_SHARES = 5
 MOST_CHANGES = 6
 DAY_S = 86_400.0
@@ -34,7 +34,7 @@ Answer = TypeVar("Answer")
 
 
 async def enquire(backends: Backends, settings: Settings, page: Page, *, now: float) -> Evidence:
-    """What the backends know about an open page now. Takes LIMIT_S at most and never raises BackendError."""
+    """What the backends know about an open page now. Takes LIMIT_S at most; never raises BackendError."""
     asking = _Enquiry(backends, settings, page, now)
     questions: dict[str, Awaitable[Any]] = {
         "budget": asking.ask("Prometheus", asking.budget),
