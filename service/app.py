@@ -72,6 +72,7 @@ def assemble(
         tel.start()
         for open_part in opening:
             open_part()
+        await state.warm_up()  # before the server listens
         state.started = True
         try:
             yield

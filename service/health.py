@@ -20,6 +20,8 @@ Ping = Callable[[], Awaitable[object]]
 
 # A probe that takes longer than the prober waits is a failed probe; gateways and orchestrators wait 1 to 2 s.
 PING_TIMEOUT_S = 1.0
+# A process's first connection takes longer than any later one; a backend that is away must not keep it from starting.
+WARM_UP_TIMEOUT_S = 5.0
 
 
 class HealthReport(BaseModel):
@@ -54,23 +56,30 @@ class Health:
         for hook in self._drain_hooks:
             hook()
 
+    async def warm_up(self) -> None:
+        """Ask every ping once before anybody else does, so that no caller waits for a first connection.
+
+        Takes ``WARM_UP_TIMEOUT_S`` at most; what does not answer is told by ``observe_readiness``.
+        """
+        await asyncio.gather(*(_try_ping(ping, WARM_UP_TIMEOUT_S) for ping in self._pings.values()))
+
     async def observe_readiness(self) -> HealthReport:
         """Ask every ping, all at once; none may take longer than ``PING_TIMEOUT_S``."""
         if not self.started:
             return HealthReport(status="starting")
         if self.draining:
             return HealthReport(status="draining")
-        reasons = await asyncio.gather(*(_try_ping(ping) for ping in self._pings.values()))
+        reasons = await asyncio.gather(*(_try_ping(ping, PING_TIMEOUT_S) for ping in self._pings.values()))
         failing = {name: reason for name, reason in zip(self._pings, reasons, strict=True) if reason}
         return HealthReport(status="failing" if failing else "ok", failing=failing)
 
 
-async def _try_ping(ping: Ping) -> str | None:
+async def _try_ping(ping: Ping, timeout_s: float) -> str | None:
     try:
-        async with asyncio.timeout(PING_TIMEOUT_S):
+        async with asyncio.timeout(timeout_s):
             await ping()
     except TimeoutError:
-        return f"no answer within {PING_TIMEOUT_S:g} s"
+        return f"no answer within {timeout_s:g} s"
     except Exception as error:  # whatever a ping raises means the same: not ready
         return type(error).__name__
     return None

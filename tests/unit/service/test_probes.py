@@ -98,3 +98,18 @@ async def test_draining_tells_who_wants_to_know() -> None:
     health.on_drain(lambda: told.append(health.draining))
     health.begin_draining()
     assert told == [True]
+
+
+async def test_warming_up_asks_every_ping_and_is_kept_up_by_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health_module, "WARM_UP_TIMEOUT_S", 0.05)
+    asked: list[str] = []
+
+    async def notes() -> None:
+        asked.append("postgres")
+
+    health = Health()
+    for name, ping in (("postgres", notes), ("one that refuses", fails), ("one that hangs", hangs)):
+        health.register(name, ping)
+    await health.warm_up()
+    assert asked == ["postgres"]
+    assert not health.started
