@@ -103,7 +103,9 @@ class Engine:
             "--project-directory",
             str(root),
         ]
-        return [*command, "--file", str(root / "docker-compose.yml"), "--profile", "*", *arguments]
+        # What is started is named, so no profile is wanted: `up` would pull the images of all that it has.
+        profiles = [] if arguments[:1] == ("up",) else ["--profile", "*"]
+        return [*command, "--file", str(root / "docker-compose.yml"), *profiles, *arguments]
 
     def variables(self, wish: Wish) -> Mapping[str, str]:
         """The environment of `docker compose`: ours, and what docker-compose.yml leaves open."""
@@ -114,6 +116,7 @@ class Engine:
             "SIGNALBOX_DEADMAN_TIMEOUT_S": f"{deadman_timeout_s(wish.clock):g}",
             "SIGNALBOX_GATEWAY_HOST": wish.gateway_host or LOOPBACK,
             "SIGNALBOX_REVISION": revision_of(self._layout),
+            "COMPOSE_PROFILES": "core",
         }
 
     def begin(self, wish: Wish, *arguments: str, output: IO[bytes]) -> "subprocess.Popen[bytes]":
