@@ -27,7 +27,7 @@ from stack.pager.page import YEAR_10000, Page
 from stack.pager.pager import OfRequest, Pager
 from stack.pager.queries import build_query_link
 from stack.pager.runbooks import read_runbook
-from stack.pager.timeline import MOST, merge_changes, page_changes
+from stack.pager.timeline import merge_changes, page_changes
 from stack.pager.waterfall import MAX_ROWS, read_waterfall
 from stack.pager.web import FOLDER
 
@@ -49,7 +49,9 @@ async def show_index(request: Request, pager: OfRequest, span: str = USUAL_SPAN)
     resolved = await pager.ask(lambda book: book.list(state="resolved"))
     evidence = await pager.read_evidence(firing[:SHOWN])
     others, missing = changes.answer or ([], [])
-    happened = merge_changes(others, page_changes([*firing, *resolved], pager.settings.base_path), since=since)
+    happened, left_out = merge_changes(
+        others, page_changes([*firing, *resolved], pager.settings.base_path), since=since
+    )
     return _render(
         request,
         "index.html",
@@ -60,7 +62,7 @@ async def show_index(request: Request, pager: OfRequest, span: str = USUAL_SPAN)
         budgets=budgets,
         happened=happened,
         missing=[*missing, *([changes.problem] if changes.problem else [])],
-        most=MOST,
+        left_out=left_out,
         span=span,
         spans=list(SPANS),
         width=WIDTH,

@@ -56,10 +56,15 @@ def _end(page: Page) -> str:
     return f"closed by the pager after {lasted}" if CLOSED in page.annotations else f"over after {lasted}"
 
 
-def merge_changes(*lists: Iterable[Change], since: float) -> list[Change]:
-    """All of them since a moment, the newest first."""
-    together = [change for changes in lists for change in changes if change.at >= since]
-    return sorted(together, key=lambda change: -change.at)
+def merge_changes(others: Iterable[Change], pages: Iterable[Change], since: float) -> tuple[list[Change], int]:
+    """What happened since a moment, the newest first, and how many pages and other changes were left out. At most MOST
+    of either are in: a storm of pages does not hide the deploy that began it."""
+    kept, left_out = [], 0
+    for changes in (others, pages):
+        newest = sorted((change for change in changes if change.at >= since), key=lambda change: -change.at)
+        kept += newest[:MOST]
+        left_out += len(newest[MOST:])
+    return sorted(kept, key=lambda change: -change.at), left_out
 
 
 async def _silences(backends: Backends, alertmanager_url: str) -> list[Change]:

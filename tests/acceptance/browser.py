@@ -93,7 +93,7 @@ def opened(browser: Browser, viewport: ViewportSize = DESKTOP, *, dark: bool = F
         yield page
     finally:
         context.close()
-    assert wrong == []
+    assert not wrong, wrong
 
 
 def overflow(page: Page) -> int:

@@ -185,6 +185,7 @@ def burning(stack: Stack) -> Iterator[dict[str, Any]]:
                 and one["evidence"]
                 and one["evidence"]["failure"]
                 and one["evidence"]["dependencies"]
+                and not one["evidence"]["problems"]
                 and any(f"fault {FAULT[0]} on" in text for _, text in one["evidence"]["changes"])
             ),
             None,

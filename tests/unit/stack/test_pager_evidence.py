@@ -17,7 +17,7 @@ from stack.pager.evidence import Dependency, Evidence, Raised, Share, parse_evid
 from stack.pager.page import Notice, build_page
 from stack.pager.series import Course, Labels, Sample
 from stack.pager.settings import Settings
-from stack.pager.timeline import merge_changes, page_changes
+from stack.pager.timeline import MOST, merge_changes, page_changes
 from tests.unit.stack.pager_client import Backend, pages, running, until, webhook
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -140,9 +140,15 @@ async def test_what_starts_together_is_one_change_and_a_switch_of_a_fault_is_two
 
 def test_the_timeline_is_newest_first_and_pages_link_to_themselves() -> None:
     page = build_page(Notice("f", "resolved", 50.0, 60.0, {"alertname": "A", "tier": "page"}, {}), 61.0)
-    merged = merge_changes([Change(55.0, "fault", "x on")], page_changes([page], "/base"), since=49.0)
+    merged, left_out = merge_changes([Change(55.0, "fault", "x on")], page_changes([page], "/base"), since=49.0)
     assert [(change.at, change.text) for change in merged] == [(55.0, "x on"), (50.0, "A (over after 10 s)")]
-    assert merged[1].link == f"/base/pages/{page.id}"
+    assert (merged[1].link, left_out) == (f"/base/pages/{page.id}", 0)
+
+
+def test_a_storm_of_pages_does_not_hide_the_deploy_that_began_it() -> None:
+    storm = [Change(float(number), "page", "x") for number in range(100, 200)]
+    merged, left_out = merge_changes([Change(1.0, "deploy", "it")], storm, since=0.0)
+    assert (merged[-1].text, len(merged), left_out) == ("it", MOST + 1, 100 - MOST)
 
 
 # Over HTTP
