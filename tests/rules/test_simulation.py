@@ -57,6 +57,7 @@ PROFILES = [
     Profile(SHARED, "30m:30%,0", "10m:10/s,1/s", HOUR, 2 * HOUR, ("page",)),
     Profile(LIBRARY_OF["lamps-lit"], "2h:95%,0", "4/s", 2 * HOUR, 2 * HOUR, ("page",)),
     Profile(LIBRARY_OF["warm-rooms"], "20m:75%,0", "1/s", HOUR / 2, HOUR, ("page",)),
+    Profile(LIBRARY_OF["visit"], "40m:100%,0", "20m:5/s,2/s", HOUR, HOUR, ("page", "ticket")),
     Profile(LATENCY, "1h:40%,20m:0,15%", "3/s", 2 * HOUR, 3 * HOUR, ("page",)),
 ]
 
