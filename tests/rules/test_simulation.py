@@ -1,4 +1,4 @@
-"""The simulation of each kind against Prometheus' engine: alerts fire and stop at the same evaluation, or the next."""
+"""The simulation against Prometheus' own engine: alerts fire and stop at the same evaluation, or the next."""
 
 from __future__ import annotations
 
@@ -56,12 +56,8 @@ PROFILES = [
     Profile(SLICED, "20m:10%,20m:4%,0", "10/s", HOUR, 2 * HOUR, ("page",)),
     Profile(SHARED, "30m:30%,0", "10m:10/s,1/s", HOUR, 2 * HOUR, ("page",)),
     Profile(LIBRARY_OF["lamps-lit"], "2h:95%,0", "4/s", 2 * HOUR, 2 * HOUR, ("page",)),
-    Profile(LIBRARY_OF["scanner-reads"], "20m:50%,10m:0,20m:20%,0", "1/s", HOUR, 2 * HOUR, ("page", "ticket")),
     Profile(LIBRARY_OF["warm-rooms"], "20m:75%,0", "1/s", HOUR / 2, HOUR, ("page",)),
-    Profile(LIBRARY_OF["short-queues"], "40m:100%,0", "1/s", HOUR, HOUR, ("ticket",)),
     Profile(LIBRARY_OF["visit"], "40m:100%,0", "20m:5/s,2/s", HOUR, HOUR, ("page", "ticket")),
-    Profile(LIBRARY_OF["returns-booked"], "2h:80%,0", "1/s", 2 * HOUR, 3 * HOUR, ("page",)),
-    Profile(LIBRARY_OF["returns-recorded"], "1h:50%,0", "1/s", HOUR, 2 * HOUR, ("page", "ticket")),
     Profile(LATENCY, "1h:40%,20m:0,15%", "3/s", 2 * HOUR, 3 * HOUR, ("page",)),
 ]
 
