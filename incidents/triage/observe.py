@@ -152,7 +152,7 @@ class Reader:
                 return otherwise
             if time.monotonic() > self._ends:
                 asked.close()
-                self._found.missing.setdefault(backend, f"not all was read within {READ_S:g} s")
+                self._found.missing.setdefault(backend, f"{backend} did not answer everything within {READ_S:g} s")
                 return otherwise
             try:
                 answer = await asked

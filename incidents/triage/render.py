@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console, Group
-from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 BAR = 10
@@ -32,7 +32,7 @@ def render(document: dict[str, Any]) -> Group:
 
 def print_document(document: dict[str, Any], console: Console) -> None:
     """Print it."""
-    console.print(render(document), soft_wrap=True)
+    console.print(render(document))
 
 
 def _heading(document: dict[str, Any]) -> Text:
@@ -52,22 +52,23 @@ def _cause(cause: dict[str, Any]) -> list[Any]:
     head = Text(f"{cause['rank']}. ")
     head.append(f"{cause['component']}: {cause['kind']}", style=style)
     head.append(f"   {'█' * filled}{'░' * (BAR - filled)} {score:.2f}")
-    lines: list[Any] = [head]
+    signs = Table.grid(padding=(0, 1))
+    signs.add_column(width=2)
+    signs.add_column(style="dim", no_wrap=True)
+    signs.add_column(overflow="fold")
     for sign in cause["evidence"]:
-        line = Text(f"{sign['origin']:<9}", style="dim").append(sign["says"], style="default")
+        line = Text(sign["says"])
         if sign["trace_id"]:
             line.append(f"   trace {sign['trace_id']}", style="dim")
-        lines.append(Padding(line, (0, 0, 0, 3)))
+        signs.add_row("", sign["origin"], line)
     if cause["explained_by"]:
-        lines.append(
-            Padding(Text(f"partly explained by {', '.join(cause['explained_by'])}", style="dim"), (0, 0, 0, 3))
-        )
-    return lines
+        signs.add_row("", "", Text(f"partly explained by {', '.join(cause['explained_by'])}", style="dim"))
+    return [head, signs]
 
 
 def _notes(document: dict[str, Any]) -> list[Any]:
     notes = [f"Changed: {change}." for change in document["changes"]]
-    notes += [f"Not seen: {name} ({why})." for name, why in document["missing"].items()]
+    notes += [f"Not all was read: {why}." for why in document["missing"].values()]
     if document["no_baseline"]:
         notes.append(
             "There is nothing to compare with: the window before has no samples. Only fixed limits were applied."
