@@ -119,7 +119,7 @@ def check_ports(layout: Layout) -> list[Finding]:
     if control.is_running(layout):
         return [Finding("ports", "ok", "taken by the running stack")]
     taken = taken_ports(components(), layout)
-    remedy = "Stop it, or shift all ports with SIGNALBOX_PORT_OFFSET=1000"
+    remedy = "Stop it, or shift all ports with SIGNALBOX_PORT_OFFSET=2500"
     return [Finding("ports", "fail", str(port), remedy) for port in taken] or [Finding("ports", "ok", "all free")]
 
 
@@ -129,7 +129,7 @@ def check_published_ports(layout: Layout) -> list[Finding]:
         return [Finding("ports", "ok", "taken by the running stack")]
     taken = [port for base in published().values() if not is_free(port := layout.port(base))]
     holders = who_listens(set(taken))
-    remedy = "Stop it, or shift all ports with SIGNALBOX_PORT_OFFSET=1000"
+    remedy = "Stop it, or shift all ports with SIGNALBOX_PORT_OFFSET=2500"
     found = [f"port {port} is taken by {holders.get(port, 'another program')}" for port in taken]
     return [Finding("ports", "fail", text, remedy) for text in found] or [Finding("ports", "ok", "all free")]
 

@@ -106,6 +106,6 @@ def parse_port_offset(text: str) -> int:
     if not 0 <= offset <= 65535 - HIGHEST_BASE_PORT:
         raise WrongUse(
             f"SIGNALBOX_PORT_OFFSET is {text!r}",
-            f"Give a number from 0 to {65535 - HIGHEST_BASE_PORT}, for example 1000",
+            f"Give a number from 0 to {65535 - HIGHEST_BASE_PORT}, for example 2500",
         )
     return offset

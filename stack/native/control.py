@@ -283,7 +283,7 @@ def _refuse_taken_ports(layout: Layout, wish: Wish, but: Wish | None = None) -> 
     taken = taken_ports([part for part in components(wish.replicas) if part.name not in known], layout)
     if taken:
         others = f" (and {len(taken) - 1} more)" if len(taken) > 1 else ""
-        raise StackError(f"{taken[0]}{others}", "Stop it, or shift all ports with SIGNALBOX_PORT_OFFSET=1000")
+        raise StackError(f"{taken[0]}{others}", "Stop it, or shift all ports with SIGNALBOX_PORT_OFFSET=2500")
 
 
 def _render(layout: Layout, wish: Wish) -> None:

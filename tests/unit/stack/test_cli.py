@@ -105,7 +105,7 @@ def test_a_taken_port_is_named_before_anything_starts(signalbox, tmp_path):
     assert up.returncode == 1
     assert up.stderr.startswith(f"signalbox: port {port} of prometheus is taken by ")
     assert f"(pid {os.getpid()})" in up.stderr
-    assert up.stderr.endswith(". Stop it, or shift all ports with SIGNALBOX_PORT_OFFSET=1000.\n")
+    assert up.stderr.endswith(". Stop it, or shift all ports with SIGNALBOX_PORT_OFFSET=2500.\n")
     assert list((tmp_path / "state" / "logs").iterdir()) == []
 
 
