@@ -203,7 +203,7 @@ def test_the_page_says_where_and_why(burning: dict[str, Any]) -> None:
     evidence = burning["evidence"]
     assert evidence["problems"] == []
     assert evidence["routes"][0]["name"] == "POST /v1/orders"
-    assert evidence["events_lost"] >= 3
+    assert evidence["events_lost"] > 0
     assert {one["name"] for one in evidence["instances"]} == {"api-1", "api-2"}
     assert evidence["versions"][0]["value"] > 0
     assert any("payments" in one["name"] or one["failing"] > 0.1 for one in evidence["dependencies"])
@@ -272,9 +272,12 @@ def test_every_link_of_a_notification_leads_somewhere(stack: Stack, burning: dic
         assert httpx.get(burning["links"][name], follow_redirects=True).status_code == 200, name
 
 
-def test_the_alert_itself_names_route_version_instance_suspect_and_change(burning: dict[str, Any]) -> None:
+def test_the_alert_itself_names_route_version_instance_suspect_and_change(
+    stack: Stack, burning: dict[str, Any]
+) -> None:
     """What Slack and PagerDuty show comes from here: Prometheus answered the questions when it evaluated the rule."""
-    said = burning["annotations"]
+    alerts = httpx.get(f"{stack.urls['prometheus']}/api/v1/alerts", timeout=30).json()["data"]["alerts"]
+    said = next(one["annotations"] for one in alerts if one["labels"]["alertname"] == burning["alert"])
     assert re.fullmatch(r"POST /v1/orders \(\d+ bad\)", said["worst_route"]), said["worst_route"]
     assert re.search(r"\([\d.]+%\)", said["worst_version"]), said["worst_version"]
     assert re.search(r"api-\d \([\d.]+%\)", said["worst_instance"]), said["worst_instance"]
