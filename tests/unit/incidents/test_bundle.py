@@ -244,7 +244,11 @@ def test_a_time_that_is_no_time_is_refused(tmp_path: Path, at: str) -> None:
     assert "logs.jsonl" in refusal(forge(tmp_path / "x.zip", {form.LOGS: text}))
 
 
-@pytest.mark.parametrize("at_ns", [0, 1, (START_MS - 1) * 10**6, (END_MS + 1) * 10**6, 2**62])
+@pytest.mark.parametrize(
+    "at_ns",
+    [0, 1, (START_MS - 1) * 10**6, (END_MS + 1) * 10**6, 2**62],
+    ids=["zero", "one", "just before", "just after", "absurd"],
+)
 def test_a_time_outside_the_slice_is_refused(tmp_path: Path, at_ns: int) -> None:
     path = forge(tmp_path / "x.zip", {form.LOGS: record(LINE, at_ns=at_ns)})
     assert "times outside the slice" in refusal(path)
