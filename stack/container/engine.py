@@ -83,7 +83,7 @@ class Engine:
     def has_image(self, image: str) -> bool:
         """Whether the image is here without a pull."""
         look = ["docker", "image", "inspect", "--format", "{{.Id}}", image]
-        return bool(_run(look, tolerate=True))
+        return bool(_run(look, tolerate=True).strip())
 
     def pull(self, image: str) -> bool:
         """Pull an image, its progress on standard error; False when it cannot be had."""

@@ -218,7 +218,7 @@ def test_prometheus_scrapes_every_component_that_has_metrics_by_its_name() -> No
 
 # Given to every process of the service, but not used by each.
 UNUSED = {
-    "payments": {"SIGNALBOX_DATABASE_URL", "SIGNALBOX_VALKEY_URL"},
+    "payments": {"SIGNALBOX_VALKEY_URL"},
     "issuer": {"SIGNALBOX_DATABASE_URL", "SIGNALBOX_VALKEY_URL"},
     "migrate": {"SIGNALBOX_VALKEY_URL", "SIGNALBOX_PAYMENTS_URL", "SIGNALBOX_ISSUER_URL"},
     "seed": {"SIGNALBOX_VALKEY_URL", "SIGNALBOX_PAYMENTS_URL", "SIGNALBOX_ISSUER_URL"},
@@ -322,7 +322,7 @@ def test_only_the_gateways_network_leads_out() -> None:
 
 def test_the_database_and_the_cache_are_reached_by_those_who_use_them_only() -> None:
     on_data = {name for name, service in SERVICES.items() if "data" in service.get("networks", [])}
-    users = {"api-1", "api-2", "worker", "migrate", "seed"}
+    users = {"api-1", "api-2", "worker", "payments", "migrate", "seed"}
     assert on_data == {"postgres", "postgres-replica", "valkey", LOOPBACK} | users
 
 
