@@ -58,7 +58,7 @@ def tiny(recipe):
         minimum="1",
         below="2",
         executables=("signalbox-tiny", "signalbox-tinyctl"),
-        version_arguments=(),
+        version_arguments=("--version",),
         version_pattern=r"version (\d\S*)",
         cost="nothing of note",
         build=Build(
