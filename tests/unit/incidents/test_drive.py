@@ -96,6 +96,7 @@ async def test_clients_see_what_the_system_answered(system: StandIn) -> None:
     json.dumps(result, allow_nan=False)
 
 
+@pytest.mark.processes
 async def test_latency_counts_from_when_a_request_was_meant_to_leave() -> None:
     """A server that answers one at a time, 50 ms each, is asked 60 times a second: the wait in the queue must show."""
     turn = asyncio.Semaphore(1)
@@ -133,6 +134,7 @@ async def test_a_stop_ends_the_load_at_once(system: StandIn) -> None:
     assert result["sent"] == result["answered"]
 
 
+@pytest.mark.processes
 async def test_the_child_reports_seconds_while_it_runs_and_ends_when_told(system: StandIn) -> None:
     load = Load(job(system.urls["gateway"], Step(30), max_s=60))
     assert await load.stop() is None, "a load that never started has no result"

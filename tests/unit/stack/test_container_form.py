@@ -192,6 +192,7 @@ def test_a_process_that_is_told_to_end_ends_in_its_way_and_its_last_words_are_ke
     assert (tmp_path / "part.log").read_text() == "serving\ndrained\n"
 
 
+@pytest.mark.processes
 def test_a_log_that_has_grown_is_put_aside_and_begun_anew(tmp_path: Path) -> None:
     script = "i=0; while [ $i -lt 400 ]; do echo a line of some length; i=$((i+1)); sleep 0.01; done"
     with subprocess.Popen(shell(tmp_path, "sh", "-c", script), stdout=subprocess.DEVNULL) as process:

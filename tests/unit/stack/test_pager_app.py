@@ -269,6 +269,7 @@ async def test_before_the_grace_is_over_nothing_is_claimed_either_way(settings: 
         assert await switch(client) is None
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("dead", ["Prometheus", "Alertmanager"])
 async def test_a_part_that_does_not_answer_is_paged_by_name_though_heartbeats_come(
     settings: Settings, backend: Backend, dead: str

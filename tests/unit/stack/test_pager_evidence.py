@@ -232,6 +232,7 @@ async def until_closed(client: Any, heartbeats: bool, timeout_s: float) -> dict[
             return page
 
 
+@pytest.mark.processes
 @pytest.mark.anyio
 async def test_a_page_that_alertmanager_does_not_know_is_closed_and_says_so(
     settings: Settings, backend: Backend
@@ -247,6 +248,7 @@ async def test_a_page_that_alertmanager_does_not_know_is_closed_and_says_so(
         assert {one["state"] for one in await pages(client)} == {"firing", "resolved"}
 
 
+@pytest.mark.processes
 @pytest.mark.anyio
 @pytest.mark.parametrize("known", [True, False])
 async def test_a_page_stays_open_while_its_alert_is_known_or_alerting_is_not_alive(
