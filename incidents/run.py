@@ -21,6 +21,7 @@ from incidents.progress import Progress
 from incidents.scenario import Scenario
 from incidents.trace import services
 from incidents.triage.score import observe_triage
+from incidents.triage.windows import LEAST_S
 from incidents.verdict import Outcome, Phase, Record, Sighting
 
 PAGE_POLL_S = 0.25
@@ -28,6 +29,7 @@ EXEMPLAR_PATIENCE_S = 30.0
 """The pager looks for the exemplar after a page has arrived, and its trace waits for the collector's keep decision."""
 RESTORE_S = 30.0
 TRIAGE_S = 30.0
+TRIAGE_AFTER_S = LEAST_S  # what shows is seen and paged sooner than a window is filled; nobody is there so soon
 KEEP_S = 3_600.0
 """`--keep` holds an incident open until Ctrl-C, but no longer than this."""
 
@@ -59,7 +61,6 @@ class Run:
         self._schedule: list[asyncio.Task[None]] = []
         self._released = asyncio.Event()
         self._load_since = 0.0
-        self._triage: asyncio.Task[None] | None = None
         self._holding = self._restoring = self._interrupted = False
         steps = tuple(drive.Step(step.rate_per_s, step.for_s) for step in scenario.load.steps)
         longest_s = scenario.longest_s + baseline.REACH_S + (KEEP_S if keep else 0.0)
@@ -140,7 +141,7 @@ class Run:
         """Wait for every signal and for the page, each until its own deadline; a twin waits for all of them to pass."""
         self._phase("watch", "nothing may show" if self.record.twin else "waiting for the signals and the page")
         await asyncio.gather(self._watch_pages(), *(self._watch_signal(one) for one in self.record.sightings))
-        self._triage = self._triage or asyncio.create_task(self._ask_triage())
+        await self._ask_triage()
 
     async def _watch_signal(self, sighting: Sighting) -> None:
         check = sighting.signal
@@ -175,7 +176,6 @@ class Run:
             fired_after_s = self.record.fired_after_s or 0.0
             what = f"{alert.name} reached the pager after {fired_after_s:.1f} s"
             self._note(what, ok=True, at=onset_at + fired_after_s)
-            self._triage = asyncio.create_task(self._ask_triage())
             await self._follow_exemplar()
         elif paged:
             self._note(f"{self.record.pages[-1]['alert']} reached the pager", ok=False)
@@ -201,7 +201,8 @@ class Run:
         self._note(f"the page's exemplar trace: {crossed}", ok=found)
 
     async def _ask_triage(self) -> None:
-        """What triage makes of it now, beside everything else. It goes into the report and decides nothing."""
+        """What triage makes of it, once its window is filled. It goes into the report and decides nothing."""
+        await asyncio.sleep(max(0.0, min(TRIAGE_AFTER_S, self.scenario.watch_s) - self._since_onset()))
         truth = None if self.record.twin else self.scenario.cause
         try:
             async with asyncio.timeout(TRIAGE_S):
@@ -260,8 +261,6 @@ class Run:
     async def _return(self) -> None:
         """Stop the load, look at the pager a last time, and check how the system is left."""
         self._phase("recovery", "stopping the load and checking how the system is left")
-        if self._triage is not None:
-            await self._triage
         self.record.load = await self._load.stop()
         self.record.pages = await self._backends.pages(self.record.onset_at or 0.0)
         await self._become_true(self.record.rollback, self.scenario.rollback.deadline_s)
@@ -279,8 +278,6 @@ class Run:
     async def _restore(self) -> None:
         """Whatever happened: nothing stays broken and no load goes on. Bounded in time; problems are told."""
         self._restoring = True
-        if self._triage is not None:
-            self._triage.cancel()
         try:
             async with asyncio.timeout(RESTORE_S):
                 if self.record.onset_at is not None and not self.record.twin:
