@@ -41,7 +41,7 @@ def main() -> None:
     if options.mode == "stock":
         stock.instrument_app(app)
     signal.signal(signal.SIGUSR1, lambda *_: flush())
-    serve(app, app.state.health, host="127.0.0.1", port=options.port, drain_s=0)
+    serve(app, app.state.health, host="127.0.0.1", port=options.port, drain_s=0, trusted_proxies="127.0.0.1")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,9 @@ from slo.emit.recording import budget_rules, calendar_rules, window_rules
 from slo.emit.yaml_text import emit_yaml
 from slo.model import Promise
 
+CALENDARS = "slo-calendars"
+"""The group that says when periods began: read by all others."""
+
 
 def emit_rules(promises: Iterable[Promise]) -> str:
     """One group a promise for everything that alerts, one for its whole period, and the watchdog."""
@@ -24,14 +27,20 @@ def emit_rules(promises: Iterable[Promise]) -> str:
     if calendars:
         interval = min(promise.windows.budget_interval for promise in promises)
         rules = [rule for _, calendar in sorted(calendars.items()) for rule in calendar_rules(calendar)]
-        groups.append(_group("slo-calendars", interval, rules))
+        groups.append(_group(CALENDARS, interval, rules))
     for promise in promises:
         table, budget = promise.windows, budget_rules(promise)
         if not promise.policies:  # whoever says what alerts has said all
             budget.append(budget_alert(promise))
-        groups.append(_group(f"slo-{promise.name}", table.interval, window_rules(promise) + alert_rules(promise)))
-        groups.append(_group(f"slo-{promise.name}-budget", table.budget_interval, budget))
+        windows_group, budget_group = group_names(promise)
+        groups.append(_group(windows_group, table.interval, window_rules(promise) + alert_rules(promise)))
+        groups.append(_group(budget_group, table.budget_interval, budget))
     return emit_yaml({"groups": groups})
+
+
+def group_names(promise: Promise) -> tuple[str, str]:
+    """The groups of one promise, in the order in which one reads what another has recorded."""
+    return f"slo-{promise.name}", f"slo-{promise.name}-budget"
 
 
 def _group(name: str, interval: timedelta, rules: list[dict[str, Any]]) -> dict[str, Any]:

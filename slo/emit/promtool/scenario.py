@@ -11,6 +11,7 @@ from decimal import Decimal
 
 from slo.durations import format_duration
 from slo.emit.alerts import burn_alert_name, liveness_alert_name
+from slo.emit.prometheus import CALENDARS, group_names
 from slo.emit.promtool.series import Traffic, in_slices, series_of
 from slo.emit.yaml_text import emit_yaml
 from slo.model import Promise, Slices
@@ -87,4 +88,11 @@ def emit_rule_tests(tests: RuleTests, promise: Promise, rule_files: list[str], c
             }
         )
     evaluation = format_duration(tests.evaluation / clock)
-    return emit_yaml({"rule_files": rule_files, "evaluation_interval": evaluation, "tests": documents})
+    return emit_yaml(
+        {
+            "rule_files": rule_files,
+            "evaluation_interval": evaluation,
+            "group_eval_order": [CALENDARS, *group_names(promise)],  # promtool draws lots otherwise
+            "tests": documents,
+        }
+    )
