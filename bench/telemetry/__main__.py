@@ -72,7 +72,8 @@ def service_environment() -> dict[str, str]:
     pid = next((part["pid"] for part in parts if part["name"] == "api-1"), None)
     if pid is None:
         raise SystemExit("bench-telemetry: the stack is not up. Run `make up` first")
-    return {**psutil.Process(pid).environ(), "PYTHONPATH": os.getcwd()}
+    # Without a replica: who watches one asks it twice a second, and the stock wiring makes spans of that.
+    return {**psutil.Process(pid).environ(), "PYTHONPATH": os.getcwd(), "SIGNALBOX_REPLICA_URL": ""}
 
 
 def build_table(figures: dict[str, Figures]) -> Table:
