@@ -9,9 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 from incidents.drive import Job, Step
 from tests.acceptance.backends import Backends, eventually
 from tests.conftest import ROOT, Stack
+
+pytestmark = pytest.mark.timeout(900)  # a canary is watched until there are events enough to judge it
 
 VERSIONS = 'count by (service_version) (signalbox_build_info{job="api"} and on (instance) up{job="api"} == 1)'
 # Budgets may be spent by whatever ran before; that is `slo gate`'s test.

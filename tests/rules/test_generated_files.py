@@ -129,6 +129,9 @@ def test_a_page_carries_what_its_reader_needs(promtool: Promtool, tmp_path: Path
         **page["annotations"],
         "budget_remaining": "-9.99e+04%",
         "budget_lasts": "0s",
+        "worst_route": "POST /v1/orders (6000 bad)",
+        "worst_instance": " (100%)",  # the invented series have none
+        **dict.fromkeys(("worst_version", "suspect", "changed"), ""),
         "description": page["annotations"]["description"].replace("{{ $value | humanizePercentage }}", "100%"),
     }
     document["tests"][0]["alert_rule_test"] = [
