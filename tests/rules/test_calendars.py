@@ -16,7 +16,7 @@ from slo.emit.promtool.scenario import BUSY, HOUR, MINUTE
 from slo.emit.promtool.series import Traffic, series_of
 from slo.emit.recording import calendar_rules
 from slo.model import Promise
-from tests.rules.promtool import PROMISES, Promtool
+from tests.rules.promtool import PROMISES, Promtool, group_order
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 BERLIN = Calendar(1, "M", datetime(2024, 1, 1), "Europe/Berlin")  # noqa: DTZ001 - the zone stands beside it
@@ -124,6 +124,7 @@ def check(at: datetime, start: datetime, expression: str, value: float) -> dict[
 def judge(promtool: Promtool, folder: Path, start: datetime, tests: dict[str, Any], evaluation: str) -> None:
     document = {
         "rule_files": ["rules.yaml"] if (folder / "rules.yaml").exists() else [],
+        "group_eval_order": group_order(folder / "rules.yaml"),
         "evaluation_interval": evaluation,
         "tests": [{"start_timestamp": start.isoformat().replace("+00:00", "Z"), **tests}],
     }

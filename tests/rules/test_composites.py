@@ -12,7 +12,7 @@ import yaml
 from slo.emit.prometheus import emit_rules
 from slo.emit.promtool.scenario import BUSY, HOUR, MINUTE
 from slo.emit.promtool.series import Traffic, series_of
-from tests.rules.promtool import LIBRARY, Promtool
+from tests.rules.promtool import LIBRARY, Promtool, group_order
 
 VISIT = next(promise for promise in LIBRARY if promise.name == "visit")
 ALL_BAD, GOOD = Traffic(HOUR, BUSY, Decimal(1)), Traffic(HOUR, BUSY)
@@ -64,7 +64,12 @@ def judged(
             for query, value in checks
         ],
     }
-    document = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [test]}
+    document = {
+        "rule_files": ["rules.yaml"],
+        "group_eval_order": group_order(folder / "rules.yaml"),
+        "evaluation_interval": "1m",
+        "tests": [test],
+    }
     (folder / "test.yaml").write_text(yaml.safe_dump(document))
     outcome = promtool.run("test", "rules", "test.yaml", cwd=folder)
     return "" if outcome.returncode == 0 else outcome.stdout + outcome.stderr

@@ -16,7 +16,7 @@ from slo.emit.prometheus import emit_rules
 from slo.emit.promtool.scenario import BUSY, HOUR, Scenario
 from slo.emit.promtool.series import Traffic, series_of
 from tests.conftest import ROOT
-from tests.rules.promtool import PROMISES, Promtool
+from tests.rules.promtool import PROMISES, Promtool, group_order
 
 DEFINITIONS = ROOT / "slo" / "definitions"
 OBSERVABILITY = ROOT / "observability"
@@ -156,7 +156,8 @@ def budget_test(folder: Path, scenario: Scenario, name: str) -> dict[str, list[d
 
 
 def judge(promtool: Promtool, folder: Path, document: dict[str, list[dict[str, object]]]) -> None:
-    (folder / "test.yaml").write_text(yaml.safe_dump({**document, "evaluation_interval": "2m"}))
+    settings = {"evaluation_interval": "2m", "group_eval_order": group_order(folder / "rules.yaml")}
+    (folder / "test.yaml").write_text(yaml.safe_dump({**document, **settings}))
     outcome = promtool.run("test", "rules", "test.yaml", cwd=folder)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
 

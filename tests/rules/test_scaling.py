@@ -15,7 +15,7 @@ from slo.emit.scaling.rules import FLOOR, PRESSURE, emit_scaling_rules, fresh
 from slo.parse.tree import parse_definitions
 from slo.scaling import ScalingPolicy
 from tests.conftest import ROOT
-from tests.rules.promtool import Promtool
+from tests.rules.promtool import Promtool, group_order
 
 API, WORKER = parse_definitions(ROOT / "slo" / "definitions").scaling
 SLO_RULES = yaml.safe_load((ROOT / "observability/prometheus/_generated/slo-rules.yaml").read_text())
@@ -159,7 +159,12 @@ def document(scenes: list[Scene], folder: Path, mutate: Callable[[str], str] = s
         tests.append(
             {"name": scene.title, "interval": f"{STEP_S}s", "input_series": series, "promql_expr_test": checks}
         )
-    return {"rule_files": ["scaling.yaml", "slo.yaml"], "evaluation_interval": f"{STEP_S}s", "tests": tests}
+    return {
+        "rule_files": ["scaling.yaml", "slo.yaml"],
+        "group_eval_order": group_order(folder / "slo.yaml", folder / "scaling.yaml"),
+        "evaluation_interval": f"{STEP_S}s",
+        "tests": tests,
+    }
 
 
 def judge(promtool: Promtool, folder: Path, test: dict[str, Any]) -> str:
