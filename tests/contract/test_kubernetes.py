@@ -325,10 +325,12 @@ def test_the_gateway_finds_replicas_by_name(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    [proxy] = handlers(json.loads(done.stdout), "reverse_proxy")
-    assert proxy["dynamic_upstreams"]["name"] == "api.signalbox.svc"
-    assert int(proxy["dynamic_upstreams"]["port"]) == PARTS["api"].ports["api-1"]
-    assert "upstreams" not in proxy
+    proxies = list(handlers(json.loads(done.stdout), "reverse_proxy"))
+    assert proxies
+    for proxy in proxies:
+        assert proxy["dynamic_upstreams"]["name"] == "api.signalbox.svc"
+        assert int(proxy["dynamic_upstreams"]["port"]) == PARTS["api"].ports["api-1"]
+        assert "upstreams" not in proxy
 
 
 def handlers(node: Any, kind: str) -> Iterator[Manifest]:
