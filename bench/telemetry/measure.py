@@ -18,6 +18,7 @@ from bench.telemetry.subjects import Subject
 ARRIVAL_LIMIT_S = 10.0
 QUIET_S = 0.5  # after the last arrival: the tick of the door is 0.2 s
 RESAMPLES = 2000
+ATTEMPTS = 3  # a cache that renews an entry early makes a span more, once
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,13 @@ class Figures:
 def spans_of_one(route: Route, subject: Subject) -> int:
     """How many spans one request of the route makes in this mode, once caches and pools are full."""
     asyncio.run(drive(subject.port, replace(route, rate_per_s=5000), 200, 0, subject.token))
-    before = _settled(subject)
-    asyncio.run(drive(subject.port, route, 10, 0, subject.token))
-    spans, rest = divmod(_settled(subject) - before, 10)
-    if rest:
-        raise Failed(f"{subject.mode}: ten requests of {route.name} made {10 * spans + rest} spans")
-    return spans
+    for _ in range(ATTEMPTS):
+        before = _settled(subject)
+        asyncio.run(drive(subject.port, route, 10, 0, subject.token))
+        made = _settled(subject) - before
+        if made % 10 == 0:
+            return made // 10
+    raise Failed(f"{subject.mode}: ten requests of {route.name} made {made} spans")
 
 
 def run_slot(route: Route, subject: Subject, requests: int, seed: int, spans_each: int) -> float:
