@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
@@ -191,6 +191,23 @@ class Trace(_Form):
     def spans(self) -> list[OtlpSpan]:
         """All spans, whatever their resource and scope."""
         return [span for one in self.resourceSpans for scope in one.scopeSpans for span in scope.spans]
+
+    def changed(
+        self, attributes: Callable[[list[Attribute]], list[Attribute]], span: Callable[[OtlpSpan], OtlpSpan]
+    ) -> Trace:
+        """The same trace with the attributes of every resource, and every span, changed so."""
+        return Trace(
+            resourceSpans=[
+                ResourceSpans(
+                    resource=Resource(attributes=attributes(one.resource.attributes)),
+                    scopeSpans=[
+                        ScopeSpans(scope=scope.scope, spans=[span(each) for each in scope.spans])
+                        for scope in one.scopeSpans
+                    ],
+                )
+                for one in self.resourceSpans
+            ]
+        )
 
     def model_post_init(self, _: Any) -> None:
         if len({span.traceId for span in self.spans()}) != 1:

@@ -14,9 +14,6 @@ from incidents.bundle.form import (
     Exemplars,
     Line,
     OtlpSpan,
-    Resource,
-    ResourceSpans,
-    ScopeSpans,
     Series,
     Status,
     Trace,
@@ -52,18 +49,7 @@ def redact_line(line: Line, redactor: Redactor) -> Line:
 
 def redact_trace(trace: Trace, redactor: Redactor) -> Trace:
     """Names, attributes, events and status texts; never ids."""
-    return Trace(
-        resourceSpans=[
-            ResourceSpans(
-                resource=Resource(attributes=_attributes(one.resource.attributes, redactor)),
-                scopeSpans=[
-                    ScopeSpans(scope=scope.scope, spans=[_span(span, redactor) for span in scope.spans])
-                    for scope in one.scopeSpans
-                ],
-            )
-            for one in trace.resourceSpans
-        ]
-    )
+    return trace.changed(lambda attributes: _attributes(attributes, redactor), lambda span: _span(span, redactor))
 
 
 def _span(span: OtlpSpan, redactor: Redactor) -> OtlpSpan:

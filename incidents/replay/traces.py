@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterator
 
-from incidents.bundle.form import Event, Link, OtlpSpan, Resource, ResourceSpans, ScopeSpans, Trace
+from incidents.bundle.form import Event, Link, OtlpSpan, Trace
 from incidents.capture.moments import Slice
 from incidents.capture.otlp import REPLAY, text_attribute
 from incidents.capture.source import Source
@@ -51,18 +51,8 @@ async def count_traces(place: Placement, source: Source) -> int:
 
 def move(trace: Trace, place: Placement) -> Trace:
     """The trace as it is here: its times, its ids, its mark."""
-    return Trace(
-        resourceSpans=[
-            ResourceSpans(
-                resource=Resource(attributes=[*one.resource.attributes, text_attribute(REPLAY, place.label)]),
-                scopeSpans=[
-                    ScopeSpans(scope=scope.scope, spans=[_move_span(span, place) for span in scope.spans])
-                    for scope in one.scopeSpans
-                ],
-            )
-            for one in trace.resourceSpans
-        ]
-    )
+    mark = text_attribute(REPLAY, place.label)
+    return trace.changed(lambda attributes: [*attributes, mark], lambda span: _move_span(span, place))
 
 
 def _move_span(span: OtlpSpan, place: Placement) -> OtlpSpan:
