@@ -16,6 +16,7 @@ every kind.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -38,9 +39,10 @@ def source_rules(promise: Promise) -> list[Rule]:
     rules = [] if promise.counters or promise.parts else _looks(promise)
     if promise.slices:
         rules += _slice(promise, promise.slices)
-    shares, base = _shares(promise), promise.windows.base.length
-    if shares and shares[1] < base:
-        rules.append(promql.record(promise, promql.BAD_COUNT, _count(promise, base, *shares)))
+    shares, table = _shares(promise), promise.windows
+    if shares and shares[1] < table.base.length:
+        for window in (table.base, table.head):
+            rules.append(promql.record(promise, promql.bad_count_name(window), _count(promise, window, *shares)))
     return rules
 
 
@@ -96,10 +98,24 @@ def bad_count(promise: Promise, window: Window) -> str:
     shares, table = _shares(promise), promise.windows
     if shares is None:
         return promql.recorded(promql.bad_name(window), promise)
-    if window.length <= table.head.length or shares[1] >= table.base.length:
-        return _count(promise, window.length, *shares)
-    counts = promql.recorded(promql.BAD_COUNT, promise)
-    return f"sum_over_time({counts}[{format_duration(window.length)}:{format_duration(table.base.length)}])"
+    if shares[1] < table.base.length:
+        if window in (table.base, table.head):
+            return promql.recorded(promql.bad_count_name(window), promise)
+        if window.length > table.head.length:
+            return summed(promise, window, promql.bad_count_name, table.base.length)
+    return _count(promise, window, *shares)
+
+
+def summed(promise: Promise, window: Window, name: Callable[[Window], str], step: timedelta) -> str:
+    """A long window from the head and samples of the base taken every `step` before it (see slo.emit.recording)."""
+    table = promise.windows
+    head, base = promql.recorded(name(table.head), promise), promql.recorded(name(table.base), promise)
+    offset = table.head.length - table.base.length / 2 - step / 2
+    reach = window.length - offset - table.base.length
+    samples = f"{base}[{format_duration(reach)}:{format_duration(step)}] offset {format_duration(offset)}"
+    weight = f"{step / table.base.length:.10g}"
+    factor = "" if weight == "1" else f"{weight} * "
+    return f"{head}\n+ {factor}(\n{promql.indent(f'sum_over_time({samples})')}\n  or\n  0 * {head}\n)"
 
 
 def _shares(promise: Promise) -> tuple[str, timedelta] | None:
@@ -109,9 +125,9 @@ def _shares(promise: Promise) -> tuple[str, timedelta] | None:
     return (promql.BAD_SAMPLE, promise.windows.interval) if isinstance(promise.indicator, RawIndicator) else None
 
 
-def _count(promise: Promise, length: timedelta, name: str, step: timedelta) -> str:
-    steps = f"[{format_duration(length)}:{format_duration(step)}]"
-    return f"count_over_time(({promql.recorded(name, promise)} > 0){steps})"
+def _count(promise: Promise, window: Window, name: str, step: timedelta) -> str:
+    steps = f"[{format_duration(window.length)}:{format_duration(step)}]"
+    return f"sum_over_time(({promql.recorded(name, promise)} > bool 0){steps})"
 
 
 def _total(promise: Promise, length: timedelta) -> str:

@@ -23,8 +23,6 @@ BAD_SAMPLE = "slo:bad_events:sample"
 TOTAL_SLICE = "slo:total_events:slice"
 BAD_SLICE = "slo:bad_events:slice"
 SLICE_ERROR = "slo:slice_error:ratio"
-# How many looks or slices were bad at all, where badness is a share and its sum no count.
-BAD_COUNT = "slo:bad_count:increase"
 # Periods of a calendar: when the present one began and when it will end, in seconds since 1970.
 PERIOD_BEGIN = "slo:calendar_period:begin"
 PERIOD_END = "slo:calendar_period:end"
@@ -46,6 +44,11 @@ def total_name(window: Window) -> str:
 def bad_name(window: Window) -> str:
     """How many of them were bad; below zero for a moment when good ones are counted late by another process."""
     return f"slo:bad_events:increase{window.name}"
+
+
+def bad_count_name(window: Window) -> str:
+    """How many looks or slices were bad at all in a window, where badness is a share and its sum no count."""
+    return f"slo:bad_count:increase{window.name}"
 
 
 def recorded(name: str, promise: Promise) -> str:

@@ -101,13 +101,7 @@ def _summed(promise: Promise, window: Window, name: Callable[[Window], str]) -> 
     table = promise.windows
     if table.calendar and window == table.period:
         return _since_begin(promise, table.calendar, name(table.grid))
-    head, base = promql.recorded(name(table.head), promise), promql.recorded(name(table.base), promise)
-    offset = table.head.length - table.base.length / 2 - window.step / 2
-    reach = window.length - offset - table.base.length
-    samples = f"{base}[{format_duration(reach)}:{format_duration(window.step)}] offset {format_duration(offset)}"
-    weight = f"{window.step / table.base.length:.10g}"
-    factor = "" if weight == "1" else f"{weight} * "
-    return f"{head}\n+ {factor}(\n{promql.indent(f'sum_over_time({samples})')}\n  or\n  0 * {head}\n)"
+    return events.summed(promise, window, name, window.step)
 
 
 def _since_begin(promise: Promise, calendar: Calendar, name: str) -> str:
