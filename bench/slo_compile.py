@@ -20,6 +20,7 @@ from rich.table import Table
 
 from slo.compiler import compile_promises
 from slo.emit.prometheus import emit_rules
+from slo.emit.promtool import emit_rule_tests, rule_tests
 from slo.emit.runbooks import emit_runbooks
 from slo.parse.tree import parse_tree
 
@@ -40,12 +41,16 @@ def measure(count: int) -> dict[str, Any]:
     rules_s, rules = timed(lambda: emit_rules(promises))
     files_s, _ = timed(lambda: compile_promises(promises))
     runbooks_s, _ = timed(lambda: [book.merged(None) for book in emit_runbooks(promises)])
+    tests_s, _ = timed(
+        lambda: [emit_rule_tests(tests, each, ["r.yaml"]) for each in promises for tests in rule_tests(each)]
+    )
     return {
         "slos": len(promises),
         "parse_s": parse_s,
         "rules_s": rules_s,
         "to_rules_s": parse_s + rules_s,
-        "to_everything_s": parse_s + files_s + runbooks_s,
+        "to_everything_s": parse_s + files_s + runbooks_s + tests_s,
+        "of_it_promtool_tests_s": tests_s,
         "rules_bytes": len(rules.encode()),
     }
 

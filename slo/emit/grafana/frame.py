@@ -5,9 +5,10 @@ Owns the schema of a dashboard without its panels. Refuses to know what the pane
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
+
+import orjson
 
 from slo.emit import promql
 from slo.emit.grafana.panels import PROMETHEUS, Leads, Rows, lay_out
@@ -66,7 +67,7 @@ def emit_dashboard(
         "links": [_link()],
         "panels": lay_out(rows, leads),
     }
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
 def _variable(name: str) -> dict[str, Any]:
