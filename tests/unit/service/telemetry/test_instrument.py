@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -17,6 +19,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
+from websockets.sync.client import connect
 
 from service.telemetry import instrument
 from service.telemetry.testing import Recorded, former_door
@@ -155,7 +159,64 @@ def test_a_second_call_is_refused(served: Served) -> None:
         instrument(served.app, service_name="again")
 
 
-# Starlette's own client speaks the WebSocket messages of ASGI; uvicorn needs a package more for the wire.
+# WebSockets: over the wire, and with Starlette's own client, which speaks the messages of ASGI.
+
+
+def websocket_url(served: Served, room: str) -> str:
+    return f"ws://127.0.0.1:{served.address[1]}/ws/{room}"
+
+
+def ended(served: Served, code: int) -> dict[str, Any]:
+    """The line of a connection that was closed with ``code``, once the server has seen it end."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        with contextlib.suppress(AssertionError):
+            return served.recorded.line(f"WEBSOCKET /ws/{{room}} {code}")
+        time.sleep(0.01)
+    raise AssertionError([line["message"] for line in served.recorded.lines()])
+
+
+@pytest.mark.parametrize(
+    ("word", "leave", "code", "outcome"),
+    [
+        ("hello", "close", 1000, "good"),
+        ("hello", "close 4000", 4000, "good"),
+        ("hello", "cut off", 1005, "good"),  # what uvicorn says when no code came
+        ("break", "wait", 1011, "bad"),
+    ],
+    ids=["closed in order", "closed with a reason", "cut off", "the application breaks"],
+)
+def test_over_the_wire_a_websocket_tells_how_it_ended(
+    served: Served, word: str, leave: str, code: int, outcome: str
+) -> None:
+    before = served.recorded.requests("/ws/{room}", 101, "good")
+    with contextlib.ExitStack() as stack:
+        websocket = stack.enter_context(connect(websocket_url(served, "kitchen")))
+        trace_id = websocket.response.headers["x-trace-id"] if websocket.response else ""
+        websocket.send(word)
+        if leave == "wait":
+            with pytest.raises(ConnectionClosedError):
+                websocket.recv(timeout=5)
+        else:
+            assert websocket.recv(timeout=5) == word
+        if leave == "cut off":
+            websocket.socket.shutdown(socket.SHUT_RDWR)
+        elif leave.startswith("close "):
+            websocket.close(int(leave.split()[1]))
+    line = ended(served, code)
+    assert (line["outcome"], line["trace_id"]) == (outcome, trace_id)
+    assert served.recorded.requests("/ws/{room}", 101, "good") == before + 1
+    connection = served.recorded.span("WEBSOCKET /ws/{room}")
+    assert served.recorded.attributes(connection)["websocket.close.code"] == code
+    assert (connection.status.code == 2) == (outcome == "bad")
+
+
+def test_over_the_wire_a_refused_handshake_is_a_request(served: Served) -> None:
+    before = served.recorded.requests("/ws/{room}", 403, "good")
+    with pytest.raises(InvalidStatus) as refused, connect(websocket_url(served, "closed")):
+        pass
+    assert refused.value.response.status_code == 403
+    assert served.recorded.requests("/ws/{room}", 403, "good") == before + 1
 
 
 @pytest.fixture
