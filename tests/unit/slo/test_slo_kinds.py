@@ -75,7 +75,9 @@ def test_a_ready_made_ratio_is_clamped_and_counts_looks() -> None:
     assert "sum(clamp((scanner_success_ratio" in rules["slo:bad_events:sample"]
     assert rules["slo:bad_events:increase1h"] == 'sum_over_time(slo:bad_events:sample{slo="scanner-reads"}[1h])'
     page = next(rule for rule in alert_rules(promise) if rule["alert"] == "ScannerReadsBurnPage")
-    assert 'count_over_time((slo:bad_events:sample{slo="scanner-reads"} > 0)[1h:15s]) > 2.5' in page["expr"]
+    assert 'slo:bad_count:increase1h{slo="scanner-reads"} > 2.5' in page["expr"]
+    looks = '(slo:bad_events:sample{slo="scanner-reads"} > bool 0)'
+    assert rules["slo:bad_count:increase1h"] == f"sum_over_time({looks}[1h:15s])"
 
 
 def test_a_ratio_of_gauges_weighs_by_the_total() -> None:
