@@ -16,6 +16,7 @@ from service import health, telemetry
 from service.deadline import DeadlineMiddleware
 from service.edge.answers import AnswerMiddleware
 from service.edge.body import BodyLimitMiddleware
+from service.edge.head import HeadMiddleware
 from service.edge.own_writes import OwnWritesMiddleware
 from service.edge.versioning import Version
 from service.errors import install_error_handlers
@@ -104,5 +105,6 @@ def assemble(
     app.add_middleware(BodyLimitMiddleware, most_bytes=MAX_BODY_BYTES)
     if versions:
         app.add_middleware(AnswerMiddleware, by_prefix={version.name: version.headers() for version in versions})
+    app.add_middleware(HeadMiddleware)
     tel.instrument_app(app)
     return app

@@ -102,6 +102,20 @@ def test_of_two_who_change_the_same_user_one_is_told_to_look_again(api: Process)
     assert after.json() == won.json()
 
 
+def test_head_is_get_without_the_body(api: Process) -> None:
+    for path in ("/v2/users/4243", "/v2/products?limit=3", "/v1/products/42", "/v2/users/999999", "/livez"):
+        got, head = (api.http.request(method, path) for method in ("GET", "HEAD"))
+        same = ("content-type", "content-length", "etag", "deprecation")
+        assert head.status_code == got.status_code
+        assert [head.headers.get(name) for name in same] == [got.headers.get(name) for name in same]
+        assert (head.content, bool(got.content)) == (b"", True)
+    tag = api.http.head("/v2/users/4243").headers["etag"]
+    assert api.http.head("/v2/users/4243", headers={"If-None-Match": tag}).status_code == 304
+    assert api.http.head("/v2/orders").status_code == 405
+    metrics = api.http.get("/metrics").text
+    assert 'http_request_method="HEAD",http_response_status_code="200",http_route="/v2/users/{user_id}"' in metrics
+
+
 def test_an_address_belongs_to_one_user(api: Process) -> None:
     taken = api.http.get("/v2/users/51").json()["email"]
     tag = api.http.get("/v2/users/52").headers["etag"]
