@@ -35,7 +35,7 @@ def build_app(settings: Settings) -> FastAPI:
     valkey = build_cache_client(settings.valkey_url, pool_size=settings.pool_size)
     tel.instrument_redis(valkey)
     payments = build_payments_client(settings.payments_url, pool_size=settings.pool_size)
-    tel.instrument_http_client(payments)
+    tel.instrument_http_client(payments, peer="payments")
 
     state = health.Health()
     state.register("postgres", databases.ping_primary)
@@ -46,7 +46,7 @@ def build_app(settings: Settings) -> FastAPI:
         {route: Policy.parse(text) for route, text in settings.rate_limits.items()},
     )
     issuer = httpx.AsyncClient()
-    tel.instrument_http_client(issuer)
+    tel.instrument_http_client(issuer, peer="issuer")
     sign_in = TokenSignIn(issuer, settings.issuer_url, settings.audience) if settings.sign_in == "required" else None
     gate = Gate(limits, sign_in)
     cursors = Cursors("products", settings.cursor_keys.split(","))

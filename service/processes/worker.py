@@ -41,7 +41,7 @@ def build_app(settings: Settings) -> FastAPI:
     databases = build_databases(settings, tel)
     faults = fault.Faults(fault.WORKER_FAULTS, allowed=settings.faults_allowed, seed=settings.fault_seed)
     client = build_payments_client(settings.payments_url, pool_size=settings.pool_size)
-    tel.instrument_http_client(client)
+    tel.instrument_http_client(client, peer="payments")
     orders, payments = SqlOrderRepository(databases), HttpPayments(client)
 
     async def fulfil(payload: str, headers: Mapping[str, str]) -> None:

@@ -20,12 +20,13 @@ _STATUS = "http.response.status_code"
 class PeerShape:
     """One method of one HTTP peer."""
 
-    def __init__(self, method: str, host: str, port: int, instruments: Instruments) -> None:
+    def __init__(self, method: str, host: str, port: int, peer: str, instruments: Instruments) -> None:
         self.name = method
-        self.encoded = otlp.SpanShape(
-            method, 3, {"http.request.method": method, "server.address": host, "server.port": port}
-        )
-        self._labels = (host, method)
+        attributes: dict[str, object] = {"http.request.method": method, "server.address": host, "server.port": port}
+        if peer:
+            attributes["peer.service"] = peer
+        self.encoded = otlp.SpanShape(method, 3, attributes)
+        self._labels = (peer, host, method)
         self._durations = instruments.http_client_duration
         self._children: dict[tuple[int, str], Distribution] = {}
 
@@ -42,8 +43,10 @@ class PeerShape:
         return child
 
 
-def instrument_http_client(client: httpx.AsyncClient, instruments: Instruments, sink: Callable[[Span], None]) -> None:
-    """Record every request of ``client`` and pass the trace on in ``traceparent``."""
+def instrument_http_client(
+    client: httpx.AsyncClient, instruments: Instruments, sink: Callable[[Span], None], *, peer: str = ""
+) -> None:
+    """Record every request of ``client`` and pass the trace on in ``traceparent``. ``peer``: the service it is for."""
     shapes: dict[tuple[str, str, int], PeerShape] = {}
     send = client.send
 
@@ -54,7 +57,7 @@ def instrument_http_client(client: httpx.AsyncClient, instruments: Instruments, 
         if shape is None:
             if len(shapes) >= catalog.MAX_PEERS:
                 key = (request.method if request.method in catalog.STANDARD_METHODS else "", catalog.OTHER_PEER, 0)
-            shape = shapes.get(key) or shapes.setdefault(key, PeerShape(*key, instruments))
+            shape = shapes.get(key) or shapes.setdefault(key, PeerShape(*key, peer, instruments))
         span = CallSpan(shape, current_span(), sink)
         request.headers["traceparent"] = span.traceparent()
         token = enter(span)

@@ -72,7 +72,7 @@ HTTP_CLIENT_DURATION = Metric(
     "http_client_request_duration_seconds",
     "histogram",
     "Time of an outbound HTTP call, by peer.",
-    ("server_address", "http_request_method", "http_response_status_code", "outcome"),
+    ("peer_service", "server_address", "http_request_method", "http_response_status_code", "outcome"),
     REQUEST_SECONDS,
 )
 DB_OPERATION_DURATION = Metric(

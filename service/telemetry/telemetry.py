@@ -115,11 +115,12 @@ class Telemetry:
 
         instrument_engine(engine, pool_name, self.instruments, self.sink)
 
-    def instrument_http_client(self, client: httpx.AsyncClient) -> None:
-        """Record the requests of ``client``; the callee continues the trace."""
+    def instrument_http_client(self, client: httpx.AsyncClient, peer: str = "") -> None:
+        """Record the requests of ``client``; the callee continues the trace. ``peer``: its ``service.name``, where the
+        client is for one service, so that people read a name and not an address."""
         from service.telemetry.calls import instrument_http_client
 
-        instrument_http_client(client, self.instruments, self.sink)
+        instrument_http_client(client, self.instruments, self.sink, peer=peer)
 
     def instrument_redis(self, client: Redis) -> None:
         """Record the commands of ``client``."""

@@ -19,7 +19,8 @@ Annotations = dict[str, str]
 # An instance runs one version at a time; for a scrape after its replacement Prometheus may still see two.
 VERSION_OF = "topk by (job, instance) (1, signalbox_build_info)"
 BY_VERSION = f" * on (job, instance) group_left (service_version, revision) {VERSION_OF}"
-PEERS = ("server_address", "db_client_connection_pool_name")
+# Whom a call went to: the service's name where the caller knows it (`peer.service`), or else the address it used.
+PEERS = ("peer_service", "server_address", "db_client_connection_pool_name")
 CALLS = "(http_client_request|db_client_operation)_duration_seconds_"
 # Placeholder for the time since something: whoever asks again knows how long ago that was.
 SINCE = "$since"
@@ -100,7 +101,7 @@ def _dependency(promise: Promise, tier: Tier) -> Annotations:
     failing = f"{_calls('count', now, job, outcome='bad')} / {_calls('count', now, job)}"
     seconds = f"{_calls('sum', now, job)} / {_calls('count', now, job)}"
     usual = f"{_calls('sum', tier.long.length, job, before)} / {_calls('count', tier.long.length, job, before)}"
-    peer = "{{ .Labels.server_address }}{{ .Labels.db_client_connection_pool_name }}"
+    peer = "{{ or " + " ".join(f".Labels.{label}" for label in PEERS) + " }}"
     slow = f"topk(1, ({seconds} > {LEAST_SECONDS}) / ({usual}) > {LEAST_SLOWDOWN})"
     return {
         "suspect": _each(

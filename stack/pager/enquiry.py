@@ -120,13 +120,13 @@ class _Enquiry:
         )
 
     async def _present(self, query: str) -> dict[str, float]:
-        return {_name(sample.labels): sample.value for sample in await self._prometheus.vector(query, self._now)}
+        return {_peer(sample.labels): sample.value for sample in await self._prometheus.vector(query, self._now)}
 
     async def _usual(self, query: str) -> dict[str, float]:
         """The median before the alert: an earlier incident within that hour does not count as usual."""
         start, end = self._page.starts_at - _BEFORE_S, self._page.starts_at - _ONSET_S
         courses = await self._prometheus.courses(query, start, end, _BEFORE_STEP_S)
-        return {_name(course.labels): statistics.median(v for _, v in course.samples) for course in courses}
+        return {_peer(course.labels): statistics.median(v for _, v in course.samples) for course in courses}
 
     async def changes(self) -> tuple[tuple[float, str], ...]:
         found = await read_changes(self._prometheus, self._page.starts_at - _LATEST_CHANGE_S, self._now)
@@ -172,6 +172,11 @@ class _Enquiry:
             return None
         deepest = trace.failures[0]
         return f"{deepest.service}, {deepest.operation}: {deepest.failure}"
+
+
+def _peer(labels: Labels) -> str:
+    """Whom the calls go to: `payments` rather than `10.0.4.17`, where the caller says so."""
+    return labels.get("peer_service") or _name(labels)
 
 
 def _name(labels: Labels) -> str:
