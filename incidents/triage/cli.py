@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -18,7 +19,7 @@ import typer
 if TYPE_CHECKING:
     from incidents.triage.triage import Triage
 
-FAILED, WRONG_USE = 1, 2
+FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 STATE_VARIABLE = "SIGNALBOX_STATE_JSON"
 
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -40,6 +41,10 @@ def triage_command(
     since: Annotated[
         str | None, typer.Option(metavar="TIME", help="When it began, if known. [default: before the alert]")
     ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Load this capture, as `incident replay` does, and look at it instead."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
     endpoints: Annotated[
         Path | None,
@@ -54,13 +59,19 @@ def triage_command(
     from incidents.triage.render import print_document
     from incidents.triage.triage import emit_document
 
-    moment, onset = _moment(at, "--at"), _moment(since, "--since")
-    urls, clock = _system(context.obj, endpoints)
+    asked = Asked(alert, _moment(at, "--at"), window, _moment(since, "--since"))
+    urls, receivers, clock = _system(context.obj, endpoints)
     try:
+        system = Endpoints.parse(urls)
         with Progress(quiet=as_json) as progress:
-            found, page = asyncio.run(_look(Endpoints.parse(urls), clock, alert, moment, window, onset, progress))
+            if bundle is None:
+                found, page = asyncio.run(_look(system, clock, asked, progress))
+            else:
+                found, page = asyncio.run(_look_back(system, receivers, clock, asked, bundle, progress))
     except EndpointError as error:
         _stop(str(error), FAILED)
+    except KeyboardInterrupt:
+        _stop("interrupted", INTERRUPTED)
     document = emit_document(found, page)
     if as_json:
         typer.echo(json.dumps(document, indent=2))
@@ -68,15 +79,17 @@ def triage_command(
         print_document(document, _console())
 
 
-async def _look(
-    endpoints: Any,
-    clock: float,
-    name: str | None,
-    at: float | None,
-    window: float | None,
-    onset: float | None,
-    progress: Any,
-) -> tuple[Triage, dict[str, Any] | None]:
+@dataclass(frozen=True)
+class Asked:
+    """What a person wants to know about; times are seconds since the epoch."""
+
+    name: str | None
+    at: float | None
+    window_s: float | None
+    onset: float | None
+
+
+async def _look(endpoints: Any, clock: float, asked: Asked, progress: Any) -> tuple[Triage, dict[str, Any] | None]:
     from incidents.observe import Backends
     from incidents.triage.observe import observe_pages
     from incidents.triage.triage import triage
@@ -84,19 +97,57 @@ async def _look(
 
     async with Backends(endpoints, clock) as backends:
         pages = await observe_pages(backends)
-        page = choose_page(pages, name) if name or at is None else None
-        if name and page is None:
-            known = ", ".join(sorted({one["alert"] for one in pages})) or "none"
-            _stop(f"the pager has no page {name!r}. Known: {known}", WRONG_USE)
-        moment = at or (moment_of(page, clock) if page else None) or time.time()
+        page = choose_page(pages, asked.name) if asked.name or asked.at is None else None
+        _known(asked.name, page, pages, "the pager")
+        moment = asked.at or (moment_of(page, clock) if page else None) or time.time()
+        onset = asked.onset
         if onset is None and page is not None:
             onset = estimate_onset(page, pages, clock)
-        windows = build_windows(clock, moment, length_s=window, onset_at=onset)
+        windows = build_windows(clock, moment, length_s=asked.window_s, onset_at=onset)
         return await triage(backends, windows, progress.say), page
 
 
-def _system(given: Any, endpoints: Path | None) -> tuple[dict[str, Any], float]:
-    """Addresses and clock of the running system: from the caller, or from a state document."""
+async def _look_back(
+    endpoints: Any, receivers: dict[str, Any], clock: float, asked: Asked, bundle: Path, progress: Any
+) -> tuple[Triage, dict[str, Any] | None]:
+    """The same for a captured slice: its own alerts take the place of the pager's."""
+    from incidents.bundle.read import BundleError
+    from incidents.capture.source import SourceError, TooMuch
+    from incidents.observe import BackendError, Backends, parse_time
+    from incidents.replay.placement import NoPlace
+    from incidents.replay.receiver import ReplayError
+    from incidents.triage.slice import choose_alert, load_slice, observe_alerts
+    from incidents.triage.triage import triage
+    from incidents.triage.windows import build_windows
+
+    try:
+        where = await load_slice(bundle, endpoints.urls, receivers, progress)
+        async with Backends(endpoints, clock) as backends:
+            alerts = await observe_alerts(backends, where)
+            alert = choose_alert(alerts, asked.name) if asked.name or asked.at is None else None
+            _known(asked.name, alert, alerts, "the slice")
+            length_s = asked.window_s or where.window_s(clock)
+            began = parse_time(alert["starts_at"]) if alert else None
+            moment = asked.at + where.shift_s if asked.at else (began + length_s if began else where.end)
+            onset = asked.onset + where.shift_s if asked.onset else (began - length_s if began else None)
+            windows = build_windows(clock, min(moment, where.end), length_s=length_s, onset_at=onset)
+            return await triage(backends, windows, progress.say), alert
+    except BundleError as error:
+        _stop(f"{error}. Nothing was loaded", FAILED)
+    except TooMuch:
+        _stop("a backend's answer is too large. Nothing more was loaded", FAILED)
+    except (ReplayError, SourceError, NoPlace, BackendError) as error:
+        _stop(str(error), FAILED)
+
+
+def _known(name: str | None, found: dict[str, Any] | None, among: list[dict[str, Any]], where: str) -> None:
+    if name and found is None:
+        known = ", ".join(sorted({one["alert"] for one in among})) or "none"
+        _stop(f"{where} has no page {name!r}. Known: {known}", WRONG_USE)
+
+
+def _system(given: Any, endpoints: Path | None) -> tuple[dict[str, Any], dict[str, Any], float]:
+    """Addresses, receivers and clock of the running system: from the caller, or from a state document."""
     path = endpoints or (Path(os.environ[STATE_VARIABLE]) if os.environ.get(STATE_VARIABLE) else None)
     if path is None and given is not None:
         if not given["endpoints"]:
@@ -104,12 +155,12 @@ def _system(given: Any, endpoints: Path | None) -> tuple[dict[str, Any], float]:
                 "the stack is not running. Start it with `signalbox up`, or name another system with --endpoints",
                 FAILED,
             )
-        return given["endpoints"], float(given["clock"])
+        return given["endpoints"], given.get("receivers") or {}, float(given["clock"])
     if path is None:
         _stop(f"no system to look at. Name its state document with --endpoints or ${STATE_VARIABLE}", WRONG_USE)
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
-        return dict(state["urls"]), float(state["clock"])
+        return dict(state["urls"]), dict(state.get("receivers") or {}), float(state["clock"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         _stop(f"{path} is not a state document ({error!r}). It holds at least `urls` and `clock`", WRONG_USE)
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -100,6 +101,25 @@ def test_failing_charges_lead_to_payments_with_a_trace_and_numbers(stack: Stack,
     assert {"metrics", "spans"} <= {sign["origin"] for sign in evidence}
     assert any(len(sign["trace_id"]) == 32 for sign in evidence)
     assert any("before" in sign["says"] for sign in evidence)
+
+
+def test_a_captured_slice_leads_to_the_same_cause(stack: Stack, load: None, tmp_path: Path) -> None:
+    begun, bundle = time.time() - 45, tmp_path / "slice.zip"
+    with broken(stack, "charge-errors", "--percent", "40") as since:
+        comes_first(stack, "payments errors", since)
+        now = time.time()
+    captured = stack.signalbox(
+        "incident", "capture", "--from", f"{begun:.0f}", "--to", f"{now:.0f}", "--out", str(bundle), timeout_s=120
+    )
+    assert captured.returncode == 0, captured.stderr
+    document = triage(stack, "--bundle", str(bundle), "--at", f"{now:.3f}", "--since", f"{since:.3f}")
+    assert causes(document)[:1] == ["payments errors"], causes(document)
+    assert document["windows"]["now"]["end"] != pytest.approx(now, abs=3600), "this system has other samples there"
+    by_alert = triage(stack, "--bundle", str(bundle))  # a second time doubles nothing; its own alert says where to look
+    assert (by_alert["alert"]["tier"], causes(by_alert)[:1]) == ("page", ["payments errors"])
+    unknown = stack.signalbox("triage", "NoSuchAlert", "--bundle", str(bundle))
+    assert unknown.returncode == 2
+    assert "the slice has no page 'NoSuchAlert'. Known: " in unknown.stderr
 
 
 def test_a_replica_that_does_not_replay_is_found(stack: Stack, load: None) -> None:
