@@ -113,11 +113,13 @@ class Distribution:
         self._buckets[index].inc(1)
         return index
 
-    def observe(self, seconds: float, trace_id: str, span_id: str, taken: Taken) -> bool:
-        """Count ``seconds``; True when it became the exemplar of its bucket."""
+    def observe(self, seconds: float, ids: tuple[bytes, bytes], taken: Taken) -> bool:
+        """Count ``seconds``; True when it became the exemplar of its bucket. ``ids``: of its trace and span."""
         index = self.count(seconds)
         if (self, index) in taken:
             return False
         taken.add((self, index))
-        self._buckets[index].set_exemplar(Exemplar({"trace_id": trace_id, "span_id": span_id}, seconds, time.time()))
+        trace_id, span_id = ids
+        labels = {"trace_id": trace_id.hex(), "span_id": span_id.hex()}
+        self._buckets[index].set_exemplar(Exemplar(labels, seconds, time.time()))
         return True

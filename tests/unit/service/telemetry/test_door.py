@@ -280,7 +280,7 @@ def test_a_distribution_counts_what_the_histogram_itself_would() -> None:
     distribution, taken = Distribution(ours, edges), set[tuple[Distribution, int]]()
     chosen = []
     for seconds in (0.0, 0.1, 0.100001, 1.0, 7.0, float("inf")):
-        chosen.append(distribution.observe(seconds, "a" * 32, "b" * 16, taken))
+        chosen.append(distribution.observe(seconds, (b"\xaa" * 16, b"\xbb" * 8), taken))
         theirs.observe(seconds, {"trace_id": "a" * 32, "span_id": "b" * 16} if chosen[-1] else None)
     assert chosen == [True, False, True, False, True, False]
 
