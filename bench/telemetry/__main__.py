@@ -1,7 +1,8 @@
 """``make bench-telemetry``: what telemetry costs, as a table, ``bench/results/telemetry.json`` and a plot beside it.
 
 Needs the stack up (PostgreSQL, Valkey and payments are its own). Other work on the machine widens the intervals; the
-differences are taken within a round, so it does not shift them much.
+differences are taken within a round, so it does not shift them much. Two starts of one program differ by several
+microseconds a request (where its memory lies), so every mode is started several times.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.telemetry.load import ROUTES, Failed
-from bench.telemetry.measure import Figures, measure
+from bench.telemetry.measure import Figures, measure, spans_of_one, summarize, warm_up
+from bench.telemetry.subject import MODES
 from bench.telemetry.subjects import run_subjects
 from incidents.identity import fetch_token
 from stack.backends import resolve
@@ -34,31 +36,39 @@ EXTRA = ("default", "all", "stock")
 def main() -> int:
     """Measure, print, write. Returns 1 when a mode lost something or the stack is not up."""
     parser = argparse.ArgumentParser(prog="python -m bench.telemetry", description=__doc__)
-    parser.add_argument("--pairs", type=int, default=15, help="rounds a route (default 15)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="load of one slot (default 2)")
+    parser.add_argument("--starts", type=int, default=6, help="how often every process is started (default 6)")
+    parser.add_argument("--pairs", type=int, default=3, help="rounds a route and start (default 3)")
+    parser.add_argument("--seconds", type=float, default=1.5, help="load of one slot (default 1.5)")
     parser.add_argument("--routes", nargs="+", choices=[route.name for route in ROUTES], help="default: all")
     parser.add_argument("--no-write", action="store_true", help="print only")
     options = parser.parse_args()
     console = Console(stderr=True)
-    figures: dict[str, Figures] = {}
-    with tempfile.TemporaryDirectory(prefix="bench-telemetry-") as folder:
-        try:
-            environment = service_environment()
-            token = asyncio.run(fetch_token(environment.get("SIGNALBOX_ISSUER_URL", "")))
-            with run_subjects(environment, resolve("collector").main, Path(folder), token) as subjects:
-                for route in ROUTES:
-                    if options.routes and route.name not in options.routes:
-                        continue
-                    figures[route.name] = measure(
-                        route,
-                        subjects,
-                        options.pairs,
-                        max(1, round(route.rate_per_s * options.seconds)),
-                        lambda number, name=route.name: console.print(f"{name}: round {number + 1} of {options.pairs}"),
-                    )
-        except Failed as failure:
-            console.print(f"bench-telemetry: {failure}", style="red")
-            return 1
+    routes = [route for route in ROUTES if not options.routes or route.name in options.routes]
+    taken: dict[str, dict[str, list[float]]] = {route.name: {mode: [] for mode in MODES} for route in routes}
+    spans: dict[str, dict[str, int]] = {}
+    try:
+        environment = service_environment()
+        token = asyncio.run(fetch_token(environment.get("SIGNALBOX_ISSUER_URL", "")))
+        for start in range(options.starts):
+            with (
+                tempfile.TemporaryDirectory(prefix="bench-telemetry-") as folder,
+                run_subjects(environment, resolve("collector").main, Path(folder), token) as subjects,
+            ):
+                for route in routes:
+                    console.print(f"start {start + 1} of {options.starts}: {route.name}")
+                    for subject in subjects.values():
+                        warm_up(route, subject)
+                    if route.name not in spans:
+                        spans[route.name] = {mode: spans_of_one(route, subjects[mode]) for mode in MODES}
+                    requests = max(1, round(route.rate_per_s * options.seconds))
+                    seed = start * options.pairs
+                    found = measure(route, subjects, spans[route.name], options.pairs, requests, seed)
+                    for mode, values in found.items():
+                        taken[route.name][mode] += values
+    except Failed as failure:
+        console.print(f"bench-telemetry: {failure}", style="red")
+        return 1
+    figures = {name: summarize(values) for name, values in taken.items()}
     Console().print(build_table(figures))
     if not options.no_write:
         write(figures)

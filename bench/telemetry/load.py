@@ -19,13 +19,15 @@ CACHED_PRODUCTS = 50  # few enough that every read but the first finds them in t
 
 @dataclass(frozen=True)
 class Route:
-    """One kind of request. ``template`` names it in metrics; ``rate_per_s`` is what two cores carry with room."""
+    """One kind of request. ``template`` names it in metrics; ``rate_per_s`` is what two cores carry with room, and
+    ``warm_up`` how many requests fill every cache and pool."""
 
     name: str
     method: str
     template: str
     rate_per_s: float
     make: Callable[[random.Random], tuple[str, bytes | None]]
+    warm_up: int = 200
 
 
 def _order(draw: random.Random) -> tuple[str, bytes]:
@@ -34,15 +36,16 @@ def _order(draw: random.Random) -> tuple[str, bytes]:
 
 
 ROUTES = (
-    Route("empty", "GET", "/empty", 500, lambda draw: ("/empty", None)),
+    Route("empty", "GET", "/empty", 600, lambda draw: ("/empty", None)),
     Route(
         "cached",
         "GET",
         "/v1/products/{product_id}",
         300,
         lambda draw: (f"/v1/products/{FIRST_PRODUCT + draw.randrange(CACHED_PRODUCTS)}", None),
+        warm_up=1_000,
     ),
-    Route("sql", "GET", "/v1/users/{user_id}", 250, lambda draw: (f"/v1/users/{draw.randint(1, USERS)}", None)),
+    Route("sql", "GET", "/v1/users/{user_id}", 300, lambda draw: (f"/v1/users/{draw.randint(1, USERS)}", None)),
     Route("order", "POST", "/v1/orders", 40, _order),
 )
 

@@ -18,7 +18,7 @@ from bench.telemetry.subjects import Subject
 ARRIVAL_LIMIT_S = 10.0
 QUIET_S = 0.5  # after the last arrival: the tick of the door is 0.2 s
 RESAMPLES = 2000
-ATTEMPTS = 3  # a cache that renews an entry early makes a span more, once
+ATTEMPTS = 3  # the pools of connections may still grow, and what is asked on a new one is a span
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,16 @@ class Figures:
     pairs: int
 
 
+def warm_up(route: Route, subject: Subject) -> None:
+    """Fill caches and pools."""
+    asyncio.run(drive(subject.port, replace(route, rate_per_s=5000), route.warm_up, 0, subject.token))
+    _settled(subject)
+
+
 def spans_of_one(route: Route, subject: Subject) -> int:
-    """How many spans one request of the route makes in this mode, once caches and pools are full."""
-    asyncio.run(drive(subject.port, replace(route, rate_per_s=5000), 200, 0, subject.token))
+    """How many spans one request of the route makes in this mode, after ``warm_up``."""
+    if subject.mode == "bare":
+        return 0
     for _ in range(ATTEMPTS):
         before = _settled(subject)
         asyncio.run(drive(subject.port, route, 10, 0, subject.token))
@@ -86,16 +93,22 @@ def _settled(subject: Subject) -> int:
 
 
 def measure(
-    route: Route, subjects: Mapping[str, Subject], rounds: int, requests: int, tell: Callable[[int], None]
-) -> Figures:
-    """``rounds`` rounds of one slot a mode, in an order drawn anew each time; pairs are formed within a round."""
-    order = random.Random(route.name)
-    spans = {mode: 0 if mode == "bare" else spans_of_one(route, subject) for mode, subject in subjects.items()}
+    route: Route, subjects: Mapping[str, Subject], spans: Mapping[str, int], pairs: int, requests: int, seed: int
+) -> dict[str, list[float]]:
+    """CPU µs a request by mode: ``pairs`` rounds of one slot a mode, in an order drawn anew each time.
+
+    ``spans``: how many one request makes, by mode.
+    """
+    order = random.Random(f"{route.name} {seed}")
     taken: dict[str, list[float]] = {mode: [] for mode in subjects}
-    for number in range(rounds):
-        tell(number)
+    for number in range(pairs):
         for mode in order.sample(list(subjects), len(subjects)):
-            taken[mode].append(run_slot(route, subjects[mode], requests, seed=number, spans_each=spans[mode]))
+            taken[mode].append(run_slot(route, subjects[mode], requests, seed + number, spans[mode]))
+    return taken
+
+
+def summarize(taken: Mapping[str, list[float]]) -> Figures:
+    """Pairs are formed within a round: the extra cost of a mode over the bare service that ran beside it."""
     extra = {
         mode: [seen - bare for seen, bare in zip(values, taken["bare"], strict=True)]
         for mode, values in taken.items()
@@ -105,7 +118,7 @@ def measure(
         bare_us=statistics.median(taken["bare"]),
         extra_us={mode: statistics.median(values) for mode, values in extra.items()},
         ci95_us={mode: half_width(values) for mode, values in extra.items()},
-        pairs=rounds,
+        pairs=len(taken["bare"]),
     )
 
 

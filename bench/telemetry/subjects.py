@@ -105,7 +105,19 @@ def _run_subject(
     ):
         _wait_for(f"http://127.0.0.1:{metrics}/metrics", folder / f"{mode}-collector.log")
         _wait_for(f"http://127.0.0.1:{port}/empty", folder / f"{mode}.err")
+        _pin(process.pid)
         yield Subject(mode, port, process, lines, f"http://127.0.0.1:{metrics}", token)
+
+
+def _pin(pid: int) -> None:
+    """Give the subjects the last core and this process, which sends the load, the others: a thread that is moved about
+    pays for cold caches, and how often that happens is chance."""
+    cores = range(os.cpu_count() or 1)
+    if len(cores) < 2:
+        return
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(task.name), {cores[-1]})
+    os.sched_setaffinity(0, set(cores[:-1]))
 
 
 def _collector_config(grpc: int, http: int, metrics: int) -> dict[str, object]:
