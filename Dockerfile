@@ -24,7 +24,8 @@ COPY slo slo
 COPY stack stack
 COPY service service
 ARG SOURCE_DATE_EPOCH=315532800
-RUN python -m compileall -q --invalidation-mode unchecked-hash /opt/venv/lib /app \
+RUN python -B -m stack.container.slim /opt/venv \
+    && python -m compileall -q --invalidation-mode unchecked-hash /opt/venv/lib /app \
     && find /opt/venv /app -exec touch --no-dereference --date="@${SOURCE_DATE_EPOCH}" {} +
 
 FROM python:3.13.14-slim-trixie
