@@ -81,6 +81,8 @@ def test_a_process_answers_within_a_second_of_cpu_time(stack: Stack) -> None:
         name,
         "--network",
         "none",
+        "--env",
+        "SIGNALBOX_DATABASE_URL=postgresql+asyncpg://nobody:nothing@127.0.0.1:1/nowhere",  # refused at once: not what is asked
         IMAGE,
         "python",
         "-m",
