@@ -104,7 +104,8 @@ def test_the_data_cannot_be_reached_by_who_has_no_use_for_it(stack: Stack, host:
         check=False,
     )
     assert done.returncode != 0
-    assert "refused" in done.stderr or "Name or service not known" in done.stderr or "resolution" in done.stderr
+    said = done.stderr
+    assert any(why in said for why in ("refused", "Name or service not known", "resolution", "timed out")), said
 
 
 def test_no_password_is_in_what_the_engine_tells(stack: Stack, containers: dict[str, dict[str, Any]]) -> None:
@@ -116,7 +117,9 @@ def test_no_password_is_in_what_the_engine_tells(stack: Stack, containers: dict[
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_person_on_the_host_reaches_the_pages(stack: Stack, name: str) -> None:
-    assert httpx.get(stack.urls[name], follow_redirects=True, timeout=10).status_code in (200, 404)
+    # A Prometheus that was built from its module has no page of its own, so it is asked for what every one has.
+    page = f"{stack.urls[name]}/-/ready" if name == "prometheus" else stack.urls[name]
+    assert httpx.get(page, follow_redirects=True, timeout=10).status_code in (200, 404)
 
 
 def test_the_log_command_prints_what_a_container_said(stack: Stack) -> None:

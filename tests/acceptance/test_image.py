@@ -19,6 +19,7 @@ pytestmark = pytest.mark.compose_only
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 IMAGE = f"signalbox:{PROJECT['version']}"
 MOST_BYTES, MOST_SECONDS = 150_000_000, 1.0
+NO_DATABASE = "postgresql+asyncpg://nobody:nothing@127.0.0.1:1/nowhere"  # refused at once: how it starts is asked
 BUILD_TOOLS = ("pip", "pip3", "cc", "gcc", "make", "git", "curl", "apt-get")
 LET_IN = ("docs/runbooks", "incidents", "pyproject.toml", "service", "slo", "stack")
 
@@ -82,7 +83,7 @@ def test_a_process_answers_within_a_second_of_cpu_time(stack: Stack) -> None:
         "--network",
         "none",
         "--env",
-        "SIGNALBOX_DATABASE_URL=postgresql+asyncpg://nobody:nothing@127.0.0.1:1/nowhere",  # refused at once: not what is asked
+        f"SIGNALBOX_DATABASE_URL={NO_DATABASE}",
         IMAGE,
         "python",
         "-m",
