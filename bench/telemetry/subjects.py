@@ -21,6 +21,8 @@ import yaml
 
 from bench.telemetry.subject import MODES
 
+CORES = sorted(os.sched_getaffinity(0))  # Linux, as everything that is read from /proc here
+
 
 class Subject:
     """One mode, running. ``cpu_us`` and the counts grow from its start; take differences."""
@@ -112,12 +114,12 @@ def _run_subject(
 def _pin(pid: int) -> None:
     """Give the subjects the last core and this process, which sends the load, the others: a thread that is moved about
     pays for cold caches, and how often that happens is chance."""
-    cores = range(os.cpu_count() or 1)
-    if len(cores) < 2:
+    *others, last = CORES
+    if not others:
         return
     for task in Path(f"/proc/{pid}/task").iterdir():
-        os.sched_setaffinity(int(task.name), {cores[-1]})
-    os.sched_setaffinity(0, set(cores[:-1]))
+        os.sched_setaffinity(int(task.name), {last})
+    os.sched_setaffinity(0, others)
 
 
 def _collector_config(grpc: int, http: int, metrics: int) -> dict[str, object]:
