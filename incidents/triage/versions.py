@@ -12,7 +12,10 @@ from incidents.triage.deviation import Deviation, strength
 from incidents.triage.figures import Samples
 from incidents.triage.rules import Limit, Rules
 
-_BY_VERSION = "* on (job, instance) group_left (service_version, revision) signalbox_build_info"
+# An instance runs one version at a time. Prometheus sees two for some minutes when it was away while one replaced the
+# other; the one that was seen last counts.
+_VERSION = "(topk by (job, instance) (1, timestamp(signalbox_build_info)) > bool 0)"
+_BY_VERSION = f"* on (job, instance) group_left (service_version, revision) {_VERSION}"
 _COUNT = f"sum by (job, service_version, revision) (rate(http_server_request_duration_seconds_count[$h]) {_BY_VERSION})"
 _BAD = _COUNT.replace("_count[", '_count{outcome="bad"}[')
 _SUM = _COUNT.replace("_count[", "_sum[")

@@ -16,8 +16,9 @@ from slo.model import Promise, RatioIndicator, Selector, Tier
 
 Annotations = dict[str, str]
 
-# An instance runs one version at a time; for a scrape after its replacement Prometheus may still see two.
-VERSION_OF = "topk by (job, instance) (1, signalbox_build_info)"
+# An instance runs one version at a time; after its replacement Prometheus may see two for a scrape, and for minutes
+# when it was away meanwhile. The one that was seen last counts.
+VERSION_OF = "(topk by (job, instance) (1, timestamp(signalbox_build_info)) > bool 0)"
 BY_VERSION = f" * on (job, instance) group_left (service_version, revision) {VERSION_OF}"
 # Whom a call went to: the service's name where the caller knows it (`peer.service`), or else the address it used.
 PEERS = ("peer_service", "server_address", "db_client_connection_pool_name")
