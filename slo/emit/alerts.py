@@ -120,7 +120,10 @@ def _burn_alert(promise: Promise, severity: Severity) -> Rule:
             ),
             impact=promise.impact,
         )
-        | attribution(promise, tiers[-1]),
+        | {
+            key: _literal(text) if key.endswith("_query") else text
+            for key, text in attribution(promise, tiers[-1]).items()
+        },
     }
 
 
@@ -136,7 +139,8 @@ def _tier_expression(promise: Promise, tier: Tier) -> str:
     least = promql.number(promise.min_bad_events - 0.5)
     enough = f"{bad_count(promise, tier.long)} > {least}  # at least {promise.min_bad_events} bad {promise.unit}"
     together = "and on ()" if promise.parts else "and"
-    return f"  {conditions[0]}\n  and\n  {conditions[1]}\n  {together}\n{promql.indent(enough)}"
+    both = "\n  and\n  ".join(conditions)  # one where the long window is the shortest there is
+    return f"  {both}\n  {together}\n{promql.indent(enough)}"
 
 
 def _source(promise: Promise) -> str:

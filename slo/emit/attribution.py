@@ -142,5 +142,6 @@ def _worst(query: str, labels: list[str], form: str) -> str:
 def _each(query: str, text: str, otherwise: str = "", separator: str = "") -> str:
     """A Prometheus template: a text for every series of an answer, in its order."""
     parting = f"{{{{ if $place }}}}{separator}{{{{ end }}}}" if separator else ""
-    begin = f"{{{{ range $place, $series := query `{query}` }}}}" if separator else f"{{{{ range query `{query}` }}}}"
+    quoted = promql.quote(query) if "`" in query else f"`{query}`"
+    begin = f"{{{{ range $place, $series := query {quoted} }}}}" if separator else f"{{{{ range query {quoted} }}}}"
     return f"{begin}{parting}{text}{f'{{{{ else }}}}{otherwise}' if otherwise else ''}{{{{ end }}}}"

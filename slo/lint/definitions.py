@@ -36,7 +36,7 @@ def _lint(promise: Promise, retention: timedelta | None, year: int | None) -> It
             f"{tier.burn} x {promise.budget} would be {burn.plain(promise.threshold(tier) * 100)} % of the events"
         )
         yield _warning(promise, "spec.objectives", "tier-unreachable", what, "Raise the target to have it")
-    if promise.job is None:
+    if any(one.job is None for one in [part.promise for part in promise.parts] or [promise]):
         what = 'the total has no job="…", so missing data cannot be told from a target that is down'
         yield _warning(promise, "spec.indicator", "liveness-unguarded", what, "Select one job in the total's query")
     if not promise.impact:

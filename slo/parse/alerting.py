@@ -73,6 +73,10 @@ def apply_policies(
 
 def _read_policy(metadata: Fields, spec: Fields, catalogue: Catalogue) -> AlertPolicy | None:
     before = len(catalogue.problems)
+
+    def read_inline(metadata: Fields, spec: Fields) -> Target | None:
+        return _read_inline_target(metadata, spec, catalogue)
+
     name = read_metadata(metadata).name
     spec.text("description", required=False)
     breaching, no_data, resolved = (
@@ -87,15 +91,29 @@ def _read_policy(metadata: Fields, spec: Fields, catalogue: Catalogue) -> AlertP
         for entry in spec.mappings("conditions", required=breaching)
     ]
     targets = [
-        _one(entry, "AlertNotificationTarget", "targetRef", catalogue, read_target)
+        _one(entry, "AlertNotificationTarget", "targetRef", catalogue, read_inline)
         for entry in spec.mappings("notificationTargets", required=False)
     ]
     if breaching and not conditions and len(catalogue.problems) == before:
         spec.problem("conditions", "field-missing", "alerts on nothing", "Add a condition")
+    if spec.has("alertWhenResolved") and not resolved and not targets:
+        what = "the targets of its team hear of it and are told the end, which is not this policy's to change"
+        spec.problem("alertWhenResolved", "not-executable", what, "Remove it, or name notificationTargets")
     spec.done()
     if len(catalogue.problems) > before or None in conditions or None in targets:
         return None
     return AlertPolicy(name, tuple(conditions) if breaching else (), no_data, resolved, tuple(targets))
+
+
+def _read_inline_target(metadata: Fields, spec: Fields, catalogue: Catalogue) -> Target | None:
+    """One that is written in a policy. A name is one receiver, so the same name must mean the same target."""
+    target, kind = read_target(metadata, spec), "AlertNotificationTarget"
+    if target:
+        first = catalogue.inline.setdefault((kind, target.name), catalogue.of(kind).get(target.name, target))
+        if first != target:
+            what = f"another {kind} is called {target.name!r} and says something else"
+            metadata.problem("name", "name-taken", what, "Choose another name, or write targetRef")
+    return target
 
 
 def _one(entry: Fields, kind: str, reference: str, catalogue: Catalogue, read: Callable[[Fields, Fields], Any]) -> Any:

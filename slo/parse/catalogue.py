@@ -48,6 +48,7 @@ class Catalogue:
     table_for: Callable[[timedelta], WindowTable]
     problems: list[Problem] = field(default_factory=Problems)
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    inline: dict[tuple[str, str], Any] = field(default_factory=dict)  # kind and name, where inline ones have one
     _documents: dict[str, dict[str, Document]] = field(default_factory=dict)
     _places: dict[tuple[str, str], Location] = field(default_factory=dict)
 

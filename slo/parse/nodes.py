@@ -93,7 +93,7 @@ def _place(data: bytes, offset: int, file: str) -> Location:
 
 def _decode(data: bytes, file: str) -> str:
     if len(data) > LARGEST_FILE_BYTES:
-        what = f"the file has {len(data):,} bytes, more than the {LARGEST_FILE_BYTES:,} that are read"
+        what = f"the file has more than the {LARGEST_FILE_BYTES:,} bytes that are read"
         raise _Refused(Location(file), "yaml-size", what, "Split it into several files")
     try:
         return data.decode("utf-8-sig")

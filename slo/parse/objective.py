@@ -137,6 +137,9 @@ def _read_threshold(fields: Fields, method: str, measured: Measured | None) -> M
             fields.choice("op", ["gte", "gt"], default="gte")
         else:
             fields.refuse("op", "belongs to thresholdMetric or Timeslices", "Remove it")
+    else:  # what it is has a problem already, so nobody can say whether these belong to it
+        for key in ("op", "value"):
+            fields.text(key, required=False)
     return measured
 
 

@@ -55,6 +55,7 @@ def read_slo(document: Document, catalogue: Catalogue) -> list[Promise] | None:
         for each in listed
     ]
     description = spec.text("description", required=False)
+    _refuse_shared_labels(objectives, listed)
     spec.done()
     if len(catalogue.problems) > before or service is None or table is None:
         return None
@@ -90,7 +91,17 @@ def read_slo(document: Document, catalogue: Catalogue) -> list[Promise] | None:
 
 
 def refuse_shared_names(promises: Iterable[Promise], problems: list[Problem]) -> None:
-    """Objective `c` of the SLO `a-b` and the SLO `a-b-c` record the same series; `a-1b` and `a1b` share alerts."""
+    """Objective `c` of the SLO `a-b` and the SLO `a-b-c` record the same series; `a-1b` and `a1b` share alerts; the
+    rules of `a-budget` and of the budget of `a` share a group."""
+    promises = tuple(promises)
+    groups = {
+        "calendars": "the calendars",
+        **{f"{whole.name}-budget": f"the budget of {whole.name!r}" for whole in promises},
+    }
+    for whole in promises:
+        if whole.name in groups:
+            what = f"its rules would be those of {groups[whole.name]}"
+            problems.append(Problem(whole.at, "metadata.name", "name-taken", what, "Choose another name"))
     owners: dict[str, Promise] = {}
     for whole in promises:
         for promise in (whole, *(part.promise for part in whole.parts)):
@@ -98,6 +109,14 @@ def refuse_shared_names(promises: Iterable[Promise], problems: list[Problem]) ->
             if other is not promise:
                 what = f"its alerts {promise.alert_prefix}… would be those of {other.name!r} at {other.at}"
                 problems.append(Problem(promise.at, "metadata.name", "name-taken", what, "Rename one of the two"))
+
+
+def _refuse_shared_labels(objectives: Iterable[Objective | None], listed: Iterable[Fields]) -> None:
+    taken: dict[str, str] = {}
+    for objective, place in zip(objectives, listed, strict=True):
+        if objective and (other := taken.setdefault(objective.suffix, str(place.at))) != str(place.at):
+            what = f"makes the name {objective.suffix!r}, as that of the objective at {other} does"
+            place.problem("displayName", "name-taken", what, "Rename one of the two")
 
 
 def _find_service(spec: Fields, catalogue: Catalogue) -> Service | None:

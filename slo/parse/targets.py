@@ -20,6 +20,7 @@ from slo.periods import Severity
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY_MIN = 24 * 60
 RESERVED = ("deadman", "page", "ticket")
+RESERVED_ENDING = "-firing-only"  # of the receivers that do not hear of the end
 _SPAN = re.compile(r"(?P<first>\w{3})(?:-(?P<last>\w{3}))? (?P<start>\d\d:\d\d)-(?P<end>\d\d:\d\d)", re.IGNORECASE)
 QUIET_FORM = "write `Mon-Fri 18:00-08:00, Sat-Sun 00:00-24:00 Europe/Berlin`"
 _ADDRESS = re.compile(r"[^\s@<>,;\"']+@[^\s@<>,;\"']+")
@@ -36,7 +37,7 @@ def read_target(metadata: Fields, spec: Fields) -> Target | None:
     kind = spec.choice("target", get_args(TargetKind))
     spec.done()
     name = metadata.name("name")
-    if name in RESERVED:
+    if name in RESERVED or name.endswith(RESERVED_ENDING):
         metadata.problem("name", "name-taken", f"{name!r} is a receiver of the compiler's own", "Choose another name")
     metadata.text("displayName", required=False)
     teams, tiers = _read_labels(metadata)

@@ -38,6 +38,7 @@ def table_for(period: timedelta, folder: Path = SHIPPED) -> WindowTable:
             return table
     table = tables[-1]
     least = SHORTEST_BASE / table.base.length * period
+    least = round(least / SHORTEST_BASE) * SHORTEST_BASE  # scaled lengths are rounded to microseconds
     raise ValueError(
         f"the shortest window of a {format_duration(period)} period would be {format_duration(table.base.length)}, "
         f"too short for scrapes every 15 s; choose a period of at least {format_duration(least)}"

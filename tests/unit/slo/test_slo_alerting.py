@@ -218,3 +218,52 @@ def test_a_condition_is_a_burn_rate_unless_it_says_otherwise(tmp_path: Path) -> 
     (tmp_path / "a.yaml").write_text(text)
     (promise,) = parse_definitions(tmp_path).promises
     assert [tier.burn for tier in promise.tiers("page")] == [10]
+
+
+def test_a_condition_over_the_shortest_window_asks_it_once(tmp_path: Path) -> None:
+    policy = POLICY
+    for word, value in {**USUAL, "LOOK": "5m"}.items():
+        policy = policy.replace(word, value)
+    (tmp_path / "a.yaml").write_text(f"{SLO}---{policy}")
+    rules = yaml.safe_load(compile_tree(tmp_path)["prometheus/slo-rules.yaml"])
+    (page,) = [
+        rule for group in rules["groups"] for rule in group["rules"] if rule.get("alert") == "ShopAnswersBurnPage"
+    ]
+    assert page["expr"].count('ratio_rate5m{slo="shop-answers"} > 0.01') == 1
+
+
+def _with_targets(folder: Path, targets: str, *documents: str, flags: str = "") -> list[tuple[str, str]]:
+    policy = POLICY.replace("  alertWhenBreaching: true\n", f"  alertWhenBreaching: true\n{flags}{targets}")
+    for word, value in USUAL.items():
+        policy = policy.replace(word, value)
+    (folder / "a.yaml").write_text("\n---\n".join([SLO, policy, *documents]))
+    try:
+        parse_definitions(folder)
+    except DefinitionErrors as found:
+        return [(problem.field, problem.code) for problem in found.errors]
+    return []
+
+
+INLINE = """\
+  notificationTargets:
+    - kind: AlertNotificationTarget
+      metadata: {name: duty, annotations: {signalbox.dev/secret-file: FILE}}
+      spec: {target: webhook}
+"""
+DUTY = TARGET.replace("ANNOTATIONS", "signalbox.dev/secret-file: /run/duty").replace("KIND", "webhook")
+DUTY = DUTY.replace("labels: {team: sales}, ", "")
+
+
+def test_two_targets_of_one_name_are_refused_and_one_written_twice_is_not(tmp_path: Path) -> None:
+    assert _with_targets(tmp_path, INLINE.replace("FILE", "/run/duty"), DUTY) == []
+    clash = [("spec.notificationTargets[0].metadata.name", "name-taken")]
+    assert _with_targets(tmp_path, INLINE.replace("FILE", "/run/other"), DUTY) == clash
+    assert _with_targets(tmp_path, "", DUTY.replace("name: duty", "name: duty-firing-only")) == [
+        ("metadata.name", "name-taken")
+    ]
+
+
+def test_whether_the_end_is_told_needs_targets_to_tell(tmp_path: Path) -> None:
+    flags = "  alertWhenResolved: false\n"
+    assert _with_targets(tmp_path, "", flags=flags) == [("spec.alertWhenResolved", "not-executable")]
+    assert _with_targets(tmp_path, INLINE.replace("FILE", "/run/duty"), flags=flags) == []

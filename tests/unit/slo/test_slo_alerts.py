@@ -215,3 +215,15 @@ documents = st.recursive(
 @given(document=st.dictionaries(texts, documents, min_size=1, max_size=4))
 def test_generated_yaml_says_what_was_meant(document: dict[str, Any]) -> None:
     assert yaml.safe_load(emit_yaml(document)) == document
+
+
+@pytest.mark.parametrize("route", ["/carts/{{id}}", "/carts/`id`"])
+def test_label_values_are_not_templates(route: str) -> None:
+    selector = f'requests_total{{job="shop",route="{route}"}}'
+    bad = parse_selector(selector.replace("}", ',code="500"}', 1) if "{{" not in route else selector)
+    shown = alert(
+        "ShopAnswersBurnPage", alert_rules(promise(indicator=RatioIndicator(parse_selector(selector), bad, "bad")))
+    )
+    annotations = shown["annotations"]
+    assert "{{id" not in annotations["route_query"]
+    assert ('query "topk' in annotations["worst_route"]) == ("`" in route)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from slo.emit.alerts import alert_rules
 from slo.errors import DefinitionErrors, Location, Problem
 from slo.model import Matcher, Promise
 from slo.parse.tree import parse_tree
@@ -249,6 +250,42 @@ def test_the_only_objective_may_have_a_name_of_its_own_and_the_promise_keeps_its
 def test_two_slos_may_not_share_alerts(tmp_path: Path) -> None:
     one, other = (SLO.replace("name: shop-answers", f"name: {name}") for name in ("a-b1", "a-b-1"))
     assert [problem.code for problem in problems(tmp_path, one, other, SERVICE)] == ["name-taken"]
+
+
+@pytest.mark.parametrize("name", ["shop-answers-budget", "calendars"])
+def test_two_slos_may_not_share_a_group_of_rules(tmp_path: Path, name: str) -> None:
+    other = SLO.replace("name: shop-answers", f"name: {name}")
+    (found,) = problems(tmp_path, SLO, other, SERVICE)
+    assert (found.code, Path(found.at.file).name) == ("name-taken", "1.yaml")
+
+
+def test_objectives_of_one_name_are_told_where_they_stand(tmp_path: Path) -> None:
+    objectives = "    - {displayName: Best, target: 0.999}\n    - {displayName: best, target: 0.99}\n"
+    (found,) = problems(tmp_path, SLO.replace("    - target: 0.999\n", objectives), SERVICE)
+    assert (found.field, found.code) == ("spec.objectives[1].displayName", "name-taken")
+
+
+def test_a_threshold_whose_query_is_wrong_has_that_problem_alone(tmp_path: Path) -> None:
+    begin, end = SLO.index("      ratioMetric:"), SLO.index("  timeWindow:")
+    query = "      thresholdMetric: {metricSource: {type: Prometheus, spec: {query: 'depth['}}}\n"
+    text = (SLO[:begin] + query + SLO[end:]).replace("target: 0.999", "{target: 0.999, op: lte, value: 5}")
+    (found,) = problems(tmp_path, text, SERVICE)
+    assert found.field.endswith("spec.query")
+
+
+def test_text_that_reads_in_another_order_than_it_stands_is_refused(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, SLO.replace("Shop answers", "Shop \u202eanswers"), SERVICE)
+    assert (found.field, found.code) == ("metadata.displayName", "field-form")
+    assert "U+202E" in found.what
+
+
+@pytest.mark.parametrize("length", ["2h", "12h", "1d"])
+def test_slices_as_long_as_both_windows_of_a_tier_alert(tmp_path: Path, length: str) -> None:
+    objective = f"{{target: 0.95, timeSliceTarget: 0.9, timeSliceWindow: {length}}}"
+    text = SLO.replace("Occurrences", "Timeslices").replace("target: 0.999", objective)
+    (promise,) = parse(tmp_path, text, SERVICE)
+    names = [rule["alert"] for rule in alert_rules(promise)]
+    assert names == ["ShopAnswersBurnPage", "ShopAnswersBurnTicket", "ShopAnswersNoData"]
 
 
 def test_an_slo_without_a_team_is_nobodys(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from slo.lint.catalogue import rules
 from slo.lint.definitions import lint_promises
 from slo.lint.exposition import NoExposition, parse_exposition, read_exposition
 from slo.lint.live import FROM_THE_SCRAPE, Target, lint_live
+from slo.model import CompositeIndicator, Part, RatioIndicator
 from slo.parse.selector import parse_selector
 from slo.parse.tree import parse_tree
 from slo.publish import REPOSITORY
@@ -357,3 +358,11 @@ def test_every_problem_that_the_compiler_can_raise_is_in_the_catalogue() -> None
     raised = {code for code in raised if isinstance(code, str) and " " not in code}
     assert len(raised) > 20
     assert raised <= set(rules()), "add it to slo/lint/rules.yaml"
+
+
+@pytest.mark.parametrize(("total", "found"), [('r{job="a"}', []), ("r", ["liveness-unguarded"])])
+def test_a_composite_is_guarded_if_its_parts_are(total: str, found: list[str]) -> None:
+    one = promise(indicator=RatioIndicator(parse_selector(total), parse_selector('r{job="a",code="500"}'), "bad"))
+    whole = promise(indicator=CompositeIndicator((Part(one, Decimal(1)), Part(promise(), Decimal(2)))))
+    codes = [problem.code for problem in lint_promises([whole])]
+    assert [code for code in codes if code == "liveness-unguarded"] == found
