@@ -87,7 +87,7 @@ _NO_DEBUGGING = "-gcflags=all=-dwarf=false"
 
 
 def _flags(build: Build) -> list[str]:
-    linker = "-s -w" + (f" -X {build.stamp}={build.version}" if build.stamp else "")
+    linker = "-s -w" + (f" -X {build.stamp.format(version=build.version)}" if build.stamp else "")
     # -mod=mod, because the copy of the recipe may be written to: its checksums are complete, its graph need not be.
     flags = ["-mod=mod", "-trimpath", "-pgo=off", "-buildvcs=false", "-ldflags", linker]
     return [*flags, "-tags", ",".join(build.tags)] if build.tags else flags

@@ -67,7 +67,7 @@ def tiny(recipe):
             module_version="v1.2.3",
             packages={"signalbox-tiny": ".", "signalbox-tinyctl": "signalbox.example/tiny/tinyctl"},
             recipe=recipe,
-            stamp="main.version",
+            stamp="main.version={version}",
         ),
     )
 
