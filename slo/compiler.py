@@ -5,6 +5,7 @@ Owns the paths. Everything else is parse, model and emit.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,11 +15,14 @@ from slo.emit.grafana.boards import emit_boards
 from slo.emit.grafana.budgets import emit_budgets, emit_promise
 from slo.emit.grafana.services import emit_services
 from slo.emit.prometheus import emit_rules
+from slo.emit.promtool import emit_rule_tests, rule_tests
 from slo.emit.receivers import notification_templates
 from slo.emit.scaling import emit_scaling
 from slo.model import Promise
 from slo.parse.boards import read_boards
 from slo.parse.tree import Definitions, parse_definitions
+
+TESTS = "prometheus/tests/"
 
 
 def compile_tree(definitions: Path, *, clock: float = 1.0) -> dict[str, str]:
@@ -49,6 +53,23 @@ def compile_promises(
         "grafana/dashboards/slo.json": emit_promise(),
         **emit_services(scaled),
     }
+
+
+def compile_tests(promises: Iterable[Promise], *, clock: float = 1.0) -> dict[str, str]:
+    """promtool's tests of the compiled rules: `promtool test rules prometheus/tests/*.yaml`.
+
+    A promise whose series cannot be invented (it asks an expression, not a metric) has none.
+    """
+    files: dict[str, str] = {}
+    for promise in promises:
+        with contextlib.suppress(ValueError):
+            files |= {
+                f"{TESTS}{promise.name}.{tests.name}.yaml": emit_rule_tests(
+                    tests, promise, ["../slo-rules.yaml"], clock
+                )
+                for tests in rule_tests(promise)
+            }
+    return files
 
 
 def compile_boards(folder: Path, promises: Iterable[Promise]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from slo.compiler import compile_boards, compile_definitions
+from slo.compiler import compile_boards, compile_definitions, compile_tests
 from slo.emit.kubernetes import emit_kustomization, emit_prometheus_rule
 from slo.emit.runbooks import emit_runbooks
 from slo.parse.tree import Definitions
@@ -45,6 +45,7 @@ def plan_files(found: Definitions, out: Path | None, clock: float = 1.0) -> list
     ):  # designed dashboards and rules by hand belong to this repository's service, not to others' promises
         compiled |= compile_boards(BOARDS, found.promises)
         compiled |= _rules_for_the_operator(compiled)
+    compiled |= compile_tests(found.promises, clock=clock)
     planned = [_compare(_destination(relative, out), text) for relative, text in compiled.items()]
     runbooks = (REPOSITORY / "docs" if out is None else out) / "runbooks"
     for runbook in emit_runbooks(found.promises):

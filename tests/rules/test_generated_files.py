@@ -15,6 +15,8 @@ from slo.durations import format_duration
 from slo.emit.prometheus import emit_rules
 from slo.emit.promtool.scenario import BUSY, HOUR, Scenario
 from slo.emit.promtool.series import Traffic, series_of
+from slo.parse.tree import parse_definitions
+from slo.publish import plan_files
 from tests.conftest import ROOT
 from tests.rules.promtool import PROMISES, Promtool, group_order
 
@@ -31,6 +33,20 @@ RULE_FILES = [
 def test_prometheus_accepts_the_rules(promtool: Promtool, path: Path) -> None:
     outcome = promtool.run("check", "rules", "--lint=all", "--lint-fatal", str(path))
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+
+
+@pytest.mark.parametrize("name", [*(promise.name for promise in PROMISES), "another project's"])
+def test_the_tests_that_are_generated_pass_as_they_lie_there(promtool: Promtool, tmp_path: Path, name: str) -> None:
+    """Their scenarios run one by one in test_scenarios; here the files are run as somebody else would run them."""
+    folder = OBSERVABILITY / "prometheus/_generated/tests"
+    if name not in {promise.name for promise in PROMISES}:
+        definitions = parse_definitions(ROOT / "examples" / "slo-standalone" / "definitions")
+        for generated in plan_files(definitions, tmp_path):
+            generated.path.parent.mkdir(parents=True, exist_ok=True)
+            generated.path.write_text(generated.text or "")
+        folder, name = tmp_path / "prometheus/tests", "booking-success"
+    outcome = promtool.run("test", "rules", f"{name}.liveness.yaml", cwd=folder)
+    assert (outcome.returncode, "SUCCESS" in outcome.stdout) == (0, True), outcome.stdout + outcome.stderr
 
 
 @pytest.mark.parametrize("clock", [1, 7, 20, 60])
