@@ -208,7 +208,7 @@ def test_keep_leaves_the_incident_open_until_the_signal(
 ) -> None:
     process = start("run", "brief", "--keep", "--json")
     wait_until(lambda: bool(system.pages))
-    time.sleep(1.2)  # longer than every deadline before the mitigation
+    time.sleep(4)  # longer than every deadline before the mitigation, also on a machine that does much else
     assert system.broken
     process.send_signal(signal.SIGINT)
     code, output, _ = finished(process)
