@@ -150,9 +150,14 @@ def test_a_rule_only_reads_what_was_recorded_before_it(name: str) -> None:
     ("text", "complaint"),
     [
         ("", "empty"),
-        ("max(a", "is missing"),
-        ("max(a))", "closes nothing"),
-        ("a[5m)", "closes nothing"),
+        ("max(a", "no PromQL .unclosed"),
+        ("max(a))", "no PromQL"),
+        ("a[5m)", "no PromQL"),
+        ("1 +", "no PromQL"),
+        ("x offset", "expected duration"),
+        ("rate(a)", "expected type matrix"),
+        ("1", "the same at every moment"),
+        ("a[1h:5m]", "is a range"),
         ('a{b="c}', "cannot stand"),
         ("a # and more", "cannot stand"),
         ("a[5m]", "is a range"),
@@ -168,6 +173,7 @@ def test_an_expression_may_be_anything_else() -> None:
     assert parse_query(' histogram_quantile(0.9, sum by (le) (rate(x_bucket{a="]"}[5m]))) ').selector is None
     assert parse_query('x{a="b"}').selector == Selector("x", parse_query('x{a="b"}').selector.matchers)  # type: ignore[union-attr]
     assert parse_query("sum(x)").selector is None, "one number of many series"
+    assert parse_query("of_a_newer_prometheus(x)").selector is None
 
 
 def test_made_up_slices_are_bad_in_the_share_that_is_asked_for() -> None:
