@@ -227,6 +227,7 @@ def test_a_keyboard_leads_from_the_list_to_the_page_to_its_trace_and_logs(
         page.keyboard.press("Enter")
         expect(page).to_have_url(re.compile(f"/traces/{burning['trace_id']}"))
         expect(page.locator(".waterfall details.failed").first).to_be_visible()
+        page.wait_for_load_state()  # the keys' script runs after the page is there
         page.keyboard.press("l")
         expect(page.get_by_role("heading", level=1)).to_contain_text("of this trace")
         expect(page.locator(".lines .service", has_text="api").first).to_be_visible(timeout=15_000)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,10 @@ def triage(stack: Stack, *arguments: str) -> dict[str, Any]:
     return document
 
 
+def moment(unix_s: float) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def causes(document: dict[str, Any]) -> list[str]:
     return [f"{cause['component']} {cause['kind']}" for cause in document["causes"]]
 
@@ -109,7 +114,7 @@ def test_a_captured_slice_leads_to_the_same_cause(stack: Stack, load: None, tmp_
         comes_first(stack, "payments errors", since)
         now = time.time()
     captured = stack.signalbox(
-        "incident", "capture", "--from", f"{begun:.0f}", "--to", f"{now:.0f}", "--out", str(bundle), timeout_s=120
+        "incident", "capture", "--from", moment(begun), "--to", moment(now), "--out", str(bundle), timeout_s=120
     )
     assert captured.returncode == 0, captured.stderr
     document = triage(stack, "--bundle", str(bundle), "--at", f"{now:.3f}", "--since", f"{since:.3f}")
