@@ -64,11 +64,6 @@ def cases() -> list[Case]:
     return found
 
 
-def group_order(*files: Path) -> list[str]:
-    """The groups of rule files in their order; promtool draws lots where a test does not name one."""
-    return [group["name"] for file in files if file.exists() for group in yaml.safe_load(file.read_text())["groups"]]
-
-
 class Promtool:
     """The tool, and the outcomes of runs that were asked for."""
 
@@ -93,6 +88,19 @@ class Promtool:
             timeout=170,
             check=False,
         )
+
+    def test(self, folder: Path, tests: list[dict[str, Any]], evaluation: str, *rule_files: str) -> Outcome:
+        """Run tests in promtool's own form against rule files of a folder. Their groups are evaluated in their order:
+        promtool draws lots where a test does not name one."""
+        groups = [group for file in rule_files for group in yaml.safe_load((folder / file).read_text())["groups"]]
+        document = {
+            "rule_files": list(rule_files),
+            "group_eval_order": [group["name"] for group in groups],
+            "evaluation_interval": evaluation,
+            "tests": tests,
+        }
+        (folder / "test.yaml").write_text(yaml.safe_dump(document))
+        return self.run("test", "rules", "test.yaml", cwd=folder)
 
     def begin(self, name: str, case: Case, clock: float = 1.0, mutate: Callable[[str], str] = str) -> None:
         """Start a run in the background."""

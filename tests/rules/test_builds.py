@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 
 from incidents.triage.versions import QUERIES
 from slo.emit.attribution import BY_VERSION
@@ -42,6 +41,5 @@ def test_the_version_that_was_seen_last_counts(promtool: Promtool, tmp_path: Pat
             }
         ],
     }
-    (tmp_path / "test.yaml").write_text(yaml.safe_dump({"evaluation_interval": "15s", "tests": [test]}))
-    outcome = promtool.run("test", "rules", "test.yaml", cwd=tmp_path)
+    outcome = promtool.test(tmp_path, [test], "15s")
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr

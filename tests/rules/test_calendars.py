@@ -16,7 +16,7 @@ from slo.emit.promtool.scenario import BUSY, HOUR, MINUTE
 from slo.emit.promtool.series import Traffic, series_of
 from slo.emit.recording import calendar_rules
 from slo.model import Promise
-from tests.rules.promtool import PROMISES, Promtool, group_order
+from tests.rules.promtool import PROMISES, Promtool
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 BERLIN = Calendar(1, "M", datetime(2024, 1, 1), "Europe/Berlin")  # noqa: DTZ001 - the zone stands beside it
@@ -122,12 +122,7 @@ def check(at: datetime, start: datetime, expression: str, value: float) -> dict[
 
 
 def judge(promtool: Promtool, folder: Path, start: datetime, tests: dict[str, Any], evaluation: str) -> None:
-    document = {
-        "rule_files": ["rules.yaml"] if (folder / "rules.yaml").exists() else [],
-        "group_eval_order": group_order(folder / "rules.yaml"),
-        "evaluation_interval": evaluation,
-        "tests": [{"start_timestamp": start.isoformat().replace("+00:00", "Z"), **tests}],
-    }
-    (folder / "test.yaml").write_text(yaml.safe_dump(document))
-    outcome = promtool.run("test", "rules", "test.yaml", cwd=folder)
+    rules = ["rules.yaml"] if (folder / "rules.yaml").exists() else []
+    dated = {"start_timestamp": start.isoformat().replace("+00:00", "Z"), **tests}
+    outcome = promtool.test(folder, [dated], evaluation, *rules)
     assert outcome.returncode == 0, outcome.stdout[-3000:] + outcome.stderr[-3000:]

@@ -7,12 +7,11 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-import yaml
 
 from slo.emit.prometheus import emit_rules
 from slo.emit.promtool.scenario import BUSY, HOUR, MINUTE
 from slo.emit.promtool.series import Traffic, series_of
-from tests.rules.promtool import LIBRARY, Promtool, group_order
+from tests.rules.promtool import LIBRARY, Promtool
 
 VISIT = next(promise for promise in LIBRARY if promise.name == "visit")
 ALL_BAD, GOOD = Traffic(HOUR, BUSY, Decimal(1)), Traffic(HOUR, BUSY)
@@ -64,12 +63,5 @@ def judged(
             for query, value in checks
         ],
     }
-    document = {
-        "rule_files": ["rules.yaml"],
-        "group_eval_order": group_order(folder / "rules.yaml"),
-        "evaluation_interval": "1m",
-        "tests": [test],
-    }
-    (folder / "test.yaml").write_text(yaml.safe_dump(document))
-    outcome = promtool.run("test", "rules", "test.yaml", cwd=folder)
+    outcome = promtool.test(folder, [test], "1m", "rules.yaml")
     return "" if outcome.returncode == 0 else outcome.stdout + outcome.stderr

@@ -6,6 +6,7 @@ import re
 import subprocess
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -18,7 +19,7 @@ from slo.emit.promtool.series import Traffic, series_of
 from slo.parse.tree import parse_definitions
 from slo.publish import plan_files
 from tests.conftest import ROOT
-from tests.rules.promtool import PROMISES, Promtool, group_order
+from tests.rules.promtool import PROMISES, Promtool
 
 DEFINITIONS = ROOT / "slo" / "definitions"
 OBSERVABILITY = ROOT / "observability"
@@ -122,8 +123,8 @@ def test_every_query_of_a_runbook_is_promql(promtool: Promtool, tmp_path: Path) 
 def test_half_the_errors_that_are_allowed_leave_half_the_budget(promtool: Promtool, tmp_path: Path) -> None:
     (promise,) = [promise for promise in PROMISES if promise.name == "checkout-availability"]
     scenario = Scenario("half", [Traffic(HOUR, BUSY, promise.budget / 2)])
-    document = budget_test(tmp_path, scenario, promise.name)
-    document["tests"][0]["promql_expr_test"] = [
+    test = budget_test(tmp_path, scenario, promise.name)
+    test["promql_expr_test"] = [
         {"expr": f"round({name}, 0.001)", "eval_time": "1h", "exp_samples": [{"labels": labels, "value": value}]}
         for labels in ['{service="checkout", slo="checkout-availability"}']
         for name, value in [
@@ -133,12 +134,12 @@ def test_half_the_errors_that_are_allowed_leave_half_the_budget(promtool: Promto
             ("slo:time_period:days", 30),
         ]
     ]
-    judge(promtool, tmp_path, document)
+    judge(promtool, tmp_path, [test])
 
 
 def test_a_page_carries_what_its_reader_needs(promtool: Promtool, tmp_path: Path) -> None:
     (promise,) = [promise for promise in PROMISES if promise.name == "checkout-availability"]
-    document = budget_test(tmp_path, Scenario("all bad", [Traffic(HOUR / 4, BUSY, Decimal(1))]), promise.name)
+    test = budget_test(tmp_path, Scenario("all bad", [Traffic(HOUR / 4, BUSY, Decimal(1))]), promise.name)
     rules = yaml.safe_load(emit_rules([promise]))["groups"][1]["rules"]
     (page,) = [rule for rule in rules if rule.get("alert") == "CheckoutAvailabilityBurnPage"]
     annotations = {
@@ -150,31 +151,26 @@ def test_a_page_carries_what_its_reader_needs(promtool: Promtool, tmp_path: Path
         **dict.fromkeys(("worst_version", "suspect", "changed"), ""),
         "description": page["annotations"]["description"].replace("{{ $value | humanizePercentage }}", "100%"),
     }
-    document["tests"][0]["alert_rule_test"] = [
+    test["alert_rule_test"] = [
         {
             "alertname": page["alert"],
             "eval_time": "10m",
             "exp_alerts": [{"exp_labels": page["labels"], "exp_annotations": annotations}],
         }
     ]
-    judge(promtool, tmp_path, document)
+    judge(promtool, tmp_path, [test])
 
 
-def budget_test(folder: Path, scenario: Scenario, name: str) -> dict[str, list[dict[str, object]]]:
+def budget_test(folder: Path, scenario: Scenario, name: str) -> dict[str, Any]:
     (promise,) = [promise for promise in PROMISES if promise.name == name]
     (folder / "rules.yaml").write_text(emit_rules([promise]))
     series = series_of(promise.indicator, scenario.course, scenario.sample)
     inputs = [{"series": name, "values": values} for name, values in series]
-    return {
-        "rule_files": ["rules.yaml"],  # type: ignore[list-item]
-        "tests": [{"interval": format_duration(scenario.sample), "input_series": inputs}],
-    }
+    return {"interval": format_duration(scenario.sample), "input_series": inputs}
 
 
-def judge(promtool: Promtool, folder: Path, document: dict[str, list[dict[str, object]]]) -> None:
-    settings = {"evaluation_interval": "2m", "group_eval_order": group_order(folder / "rules.yaml")}
-    (folder / "test.yaml").write_text(yaml.safe_dump({**document, **settings}))
-    outcome = promtool.run("test", "rules", "test.yaml", cwd=folder)
+def judge(promtool: Promtool, folder: Path, tests: list[dict[str, Any]]) -> None:
+    outcome = promtool.test(folder, tests, "2m", "rules.yaml")
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
 
 

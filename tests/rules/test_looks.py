@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 
 from slo.emit.prometheus import emit_rules
-from tests.rules.promtool import LIBRARY, Promtool, group_order
+from tests.rules.promtool import LIBRARY, Promtool
 
 SCANNER = next(promise for promise in LIBRARY if promise.name == "scanner-reads")
 FIRING = 'count(ALERTS{alertname="ScannerReadsBurnTicket",alertstate="firing"}) or vector(0)'
@@ -37,12 +36,5 @@ def test_the_failure_that_makes_enough_alerts_at_the_next_evaluation(
             {"expr": FIRING, "eval_time": f"{minute * 60:g}s", "exp_samples": [{"labels": "{}", "value": firing}]}
         ],
     }
-    document = {
-        "rule_files": ["rules.yaml"],
-        "group_eval_order": group_order(tmp_path / "rules.yaml"),
-        "evaluation_interval": "15s",
-        "tests": [test],
-    }
-    (tmp_path / "test.yaml").write_text(yaml.safe_dump(document))
-    outcome = promtool.run("test", "rules", "test.yaml", cwd=tmp_path)
+    outcome = promtool.test(tmp_path, [test], "15s", "rules.yaml")
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr

@@ -15,7 +15,7 @@ from slo.emit.scaling.rules import FLOOR, PRESSURE, emit_scaling_rules, fresh
 from slo.parse.tree import parse_definitions
 from slo.scaling import ScalingPolicy
 from tests.conftest import ROOT
-from tests.rules.promtool import Promtool, group_order
+from tests.rules.promtool import Promtool
 
 API, WORKER = parse_definitions(ROOT / "slo" / "definitions").scaling
 SLO_RULES = yaml.safe_load((ROOT / "observability/prometheus/_generated/slo-rules.yaml").read_text())
@@ -127,6 +127,7 @@ HELD = [
          gone={'read_timestamp_seconds{job="worker",instance="worker-1"': f"0+0x{STEPS}"}),
 ]  # fmt: skip
 SCENES = [*FREE, *HELD]
+RULE_FILES = ("slo.yaml", "scaling.yaml")  # in the order in which they are evaluated
 
 
 def alert_rules(scene: Scene) -> dict[str, Any]:
@@ -137,8 +138,8 @@ def alert_rules(scene: Scene) -> dict[str, Any]:
     return {"groups": groups if scene.alerting else []}
 
 
-def document(scenes: list[Scene], folder: Path, mutate: Callable[[str], str] = str) -> dict[str, Any]:
-    """One promtool test of scenes that share their rules, which are written beside it."""
+def lay_out(scenes: list[Scene], folder: Path, mutate: Callable[[str], str] = str) -> list[dict[str, Any]]:
+    """A promtool test of each of some scenes that share their rules, which are written into the folder."""
     (folder / "scaling.yaml").write_text(mutate(emit_scaling_rules([scenes[0].policy])))
     (folder / "slo.yaml").write_text(yaml.safe_dump(alert_rules(scenes[0])))
     tests = []
@@ -159,18 +160,12 @@ def document(scenes: list[Scene], folder: Path, mutate: Callable[[str], str] = s
         tests.append(
             {"name": scene.title, "interval": f"{STEP_S}s", "input_series": series, "promql_expr_test": checks}
         )
-    return {
-        "rule_files": ["scaling.yaml", "slo.yaml"],
-        "group_eval_order": group_order(folder / "slo.yaml", folder / "scaling.yaml"),
-        "evaluation_interval": f"{STEP_S}s",
-        "tests": tests,
-    }
+    return tests
 
 
-def judge(promtool: Promtool, folder: Path, test: dict[str, Any]) -> str:
+def judge(promtool: Promtool, folder: Path, tests: list[dict[str, Any]], *rule_files: str) -> str:
     """What promtool complains of, empty when all is as it must be."""
-    (folder / "test.yaml").write_text(yaml.safe_dump(test))
-    outcome = promtool.run("test", "rules", "test.yaml", cwd=folder)
+    outcome = promtool.test(folder, tests, f"{STEP_S}s", *rule_files)
     said = outcome.stdout + outcome.stderr
     assert "error parsing" not in said, said
     return "" if outcome.returncode == 0 else said
@@ -183,7 +178,9 @@ def complaints(promtool: Promtool, tmp_path_factory: pytest.TempPathFactory) -> 
     for scene in SCENES:
         by_rules.setdefault((scene.policy.name, scene.errors > 0, scene.alerting), []).append(scene)
     folders = {key: tmp_path_factory.mktemp("scaling") for key in by_rules}
-    return "".join(judge(promtool, folders[key], document(scenes, folders[key])) for key, scenes in by_rules.items())
+    return "".join(
+        judge(promtool, folders[key], lay_out(scenes, folders[key]), *RULE_FILES) for key, scenes in by_rules.items()
+    )
 
 
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.title)
@@ -207,8 +204,8 @@ def test_a_pressure_that_is_no_longer_evaluated_is_no_pressure(promtool: Promtoo
     for after, there in (("5m", True), ("5m45s", True), ("6m15s", False), ("9m", False)):
         samples = [{"labels": f'{PRESSURE}{{policy="stopped"}}', "value": 0.2}] if there else []
         checks.append({"expr": fresh(PRESSURE, stopped), "eval_time": after, "exp_samples": samples})
-    test = {"tests": [{"interval": "15s", "input_series": series, "promql_expr_test": checks}]}
-    assert judge(promtool, tmp_path, test) == ""
+    test = {"interval": "15s", "input_series": series, "promql_expr_test": checks}
+    assert judge(promtool, tmp_path, [test]) == ""
 
 
 # What was changed, the scene that notices, and the change.
@@ -243,4 +240,4 @@ def test_a_scene_notices(promtool: Promtool, tmp_path: Path, mistake: tuple[str,
         assert count, f"nothing in the rules matches {pattern}"
         return changed
 
-    assert "FAILED" in judge(promtool, tmp_path, document([scene], tmp_path, mutate))
+    assert "FAILED" in judge(promtool, tmp_path, lay_out([scene], tmp_path, mutate), *RULE_FILES)
