@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from service.telemetry import otlp
 from service.telemetry.instruments import Instruments
+from service.telemetry.pace import Pace
 
 MAX_BUFFERED_BYTES = 24 * 1024 * 1024  # of the 64 MiB that telemetry may hold while everything stands still
 MAX_REQUEST_SPANS = 8192
@@ -48,8 +49,7 @@ class SpanExporter:
         self._pending: deque[tuple[bytes, int]] = deque()
         self._bytes = 0
         self._lock = threading.Lock()
-        self._hurry, self._idle = threading.Event(), threading.Event()
-        self._idle.set()
+        self._pace = Pace(GATHER_S)
         self._stopping = threading.Event()
         self._connection: http.client.HTTPConnection | None = None
         self._produced = instruments.produced.labels("spans")
@@ -66,8 +66,7 @@ class SpanExporter:
     def after_fork(self) -> None:
         """In the child: the parent delivers what is pending, over its own connection."""
         self._lock = threading.Lock()
-        self._hurry, self._idle = threading.Event(), threading.Event()
-        self._idle.set()
+        self._pace.begin()
         self._pending.clear()
         self._bytes = 0
         self._connection = None
@@ -86,15 +85,11 @@ class SpanExporter:
                 old, count = self._pending.popleft()
                 self._bytes -= len(old)
                 self._dropped["buffer_full"].inc(count)
-            self._idle.clear()
+            self._pace.idle.clear()
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything queued is delivered; False when that takes longer than ``timeout_s``."""
-        self._hurry.set()
-        try:
-            return self._idle.wait(timeout_s)
-        finally:
-            self._hurry.clear()
+        return self._pace.flush(timeout_s)
 
     def stop(self, timeout_s: float) -> None:
         """Flush within ``timeout_s``, then give up what is left and say how much."""
@@ -103,11 +98,11 @@ class SpanExporter:
                 self._dropped["shutdown"].inc(sum(count for _, count in self._pending))
                 self._pending.clear()
         self._stopping.set()
-        self._hurry.set()
+        self._pace.hurry()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self._hurry.wait(GATHER_S)
+            self._pace.pause()
             while self._pending and not self._stopping.is_set():
                 self._deliver(*self._take())
 
@@ -147,7 +142,7 @@ class SpanExporter:
         with self._lock:
             self._bytes -= size
             if not self._pending:
-                self._idle.set()
+                self._pace.idle.set()
 
     def _post(self, body: bytes) -> tuple[int, int]:
         """``(HTTP status, spans refused)``; status 0 when no answer came."""

@@ -20,6 +20,7 @@ from pythonjsonlogger.orjson import OrjsonFormatter
 
 from service.telemetry.exceptions import exception_message, exception_stack
 from service.telemetry.instruments import Instruments
+from service.telemetry.pace import Pace
 from service.telemetry.redact import redact_value
 from service.telemetry.spans import exception_name
 
@@ -40,8 +41,7 @@ class LineWriter:
         self._pending: deque[tuple[bytes, int]] = deque()
         self._bytes = 0
         self._lock = threading.Lock()
-        self._hurry, self._idle = threading.Event(), threading.Event()
-        self._idle.set()
+        self._pace = Pace(GATHER_S)
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._produced = instruments.produced.labels("logs")
@@ -56,8 +56,7 @@ class LineWriter:
     def after_fork(self) -> None:
         """In the child: the parent writes what is pending."""
         self._lock = threading.Lock()
-        self._hurry, self._idle = threading.Event(), threading.Event()
-        self._idle.set()
+        self._pace.begin()
         self._pending.clear()
         self._bytes = 0
         self.start()
@@ -71,25 +70,21 @@ class LineWriter:
                 return
             self._pending.append((chunk, lines))
             self._bytes += len(chunk)
-            self._idle.clear()
+            self._pace.idle.clear()
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything queued is written; False when that takes longer than ``timeout_s``."""
-        self._hurry.set()
-        try:
-            return self._idle.wait(timeout_s)
-        finally:
-            self._hurry.clear()
+        return self._pace.flush(timeout_s)
 
     def stop(self, timeout_s: float) -> None:
         """Flush within ``timeout_s`` and end the thread; a reader that stands still does not hold the process."""
         self.flush(timeout_s)
         self._stopping = True
-        self._hurry.set()
+        self._pace.hurry()
 
     def _run(self) -> None:
         while True:
-            self._hurry.wait(GATHER_S)
+            self._pace.pause()
             while self._pending:
                 with self._lock:
                     batch = list(self._pending)
@@ -100,7 +95,7 @@ class LineWriter:
                 with self._lock:
                     self._bytes -= len(data)
                     if not self._pending:
-                        self._idle.set()
+                        self._pace.idle.set()
             if self._stopping:
                 return
 
