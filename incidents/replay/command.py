@@ -9,6 +9,8 @@ import asyncio
 import json
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,30 +44,42 @@ def replay(
 
     It keeps its times where nothing else is there, or is moved by whole days. A second time doubles nothing.
     """
-    from incidents.bundle.read import Bundle, BundleError
+    from incidents.bundle.read import Bundle
     from incidents.capture.moments import TimeError, parse_moment
-    from incidents.capture.source import SourceError, TooMuch
     from incidents.progress import Progress
-    from incidents.replay.placement import NoPlace
-    from incidents.replay.receiver import ReplayError
     from incidents.replay.requests import NoRequests
 
     try:
         at_ms = None if at is None else int(parse_moment(at, time.time()) * 1000)
-        system = _system(context.obj, endpoints)
-        with Progress(quiet=as_json) as progress, Bundle(bundle) as opened:
-            outcome = asyncio.run(_run(opened, system, progress, load, at_ms, (speed, seed) if drive else None))
+        with telling():
+            system = _system(context.obj, endpoints)
+            with Progress(quiet=as_json) as progress, Bundle(bundle) as opened:
+                outcome = asyncio.run(_run(opened, system, progress, load, at_ms, (speed, seed) if drive else None))
     except TimeError as error:
         stop(str(error), WRONG_USE)
-    except BundleError as error:
-        stop(f"{error}. Nothing was loaded", FAILED)
-    except TooMuch:
-        stop("a backend's answer is too large. Nothing more was loaded", FAILED)
-    except (ReplayError, SourceError, NoPlace, NoRequests) as error:
+    except NoRequests as error:
         stop(str(error), FAILED)
     except KeyboardInterrupt:
         stop("interrupted; the same command goes on where it stopped", INTERRUPTED)
     _report(outcome, as_json)
+
+
+@contextmanager
+def telling() -> Iterator[None]:
+    """Whatever keeps a bundle from being loaded ends the command, and is told in one line."""
+    from incidents.bundle.read import BundleError
+    from incidents.capture.source import SourceError, TooMuch
+    from incidents.replay.placement import NoPlace
+    from incidents.replay.receiver import ReplayError
+
+    try:
+        yield
+    except BundleError as error:
+        stop(f"{error}. Nothing was loaded", FAILED)
+    except TooMuch:
+        stop("a backend's answer is too large. Nothing more was loaded", FAILED)
+    except (ReplayError, SourceError, NoPlace) as error:
+        stop(str(error), FAILED)
 
 
 async def _run(

@@ -12,15 +12,15 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from incidents.capture.command import FAILED, INTERRUPTED, STATE_VARIABLE, WRONG_USE, stop
+from incidents.replay.command import telling
+
 if TYPE_CHECKING:
     from incidents.triage.triage import Triage
-
-FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
-STATE_VARIABLE = "SIGNALBOX_STATE_JSON"
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -69,9 +69,9 @@ def triage_command(
             else:
                 found, page = asyncio.run(_look_back(system, receivers, clock, asked, bundle, progress))
     except EndpointError as error:
-        _stop(str(error), FAILED)
+        stop(str(error), FAILED)
     except KeyboardInterrupt:
-        _stop("interrupted", INTERRUPTED)
+        stop("interrupted", INTERRUPTED)
     document = emit_document(found, page)
     if as_json:
         typer.echo(json.dumps(document, indent=2))
@@ -111,17 +111,14 @@ async def _look_back(
     endpoints: Any, receivers: dict[str, Any], clock: float, asked: Asked, bundle: Path, progress: Any
 ) -> tuple[Triage, dict[str, Any] | None]:
     """The same for a captured slice: its own alerts take the place of the pager's."""
-    from incidents.bundle.read import BundleError
-    from incidents.capture.source import SourceError, TooMuch
     from incidents.observe import BackendError, Backends, parse_time
-    from incidents.replay.placement import NoPlace
-    from incidents.replay.receiver import ReplayError
     from incidents.triage.slice import choose_alert, load_slice, observe_alerts
     from incidents.triage.triage import triage
     from incidents.triage.windows import build_windows
 
-    try:
+    with telling():
         where = await load_slice(bundle, endpoints.urls, receivers, progress)
+    try:
         async with Backends(endpoints, clock) as backends:
             alerts = await observe_alerts(backends, where)
             alert = choose_alert(alerts, asked.name) if asked.name or asked.at is None else None
@@ -132,18 +129,14 @@ async def _look_back(
             onset = asked.onset + where.shift_s if asked.onset else (began - length_s if began else None)
             windows = build_windows(clock, min(moment, where.end), length_s=length_s, onset_at=onset)
             return await triage(backends, windows, progress.say), alert
-    except BundleError as error:
-        _stop(f"{error}. Nothing was loaded", FAILED)
-    except TooMuch:
-        _stop("a backend's answer is too large. Nothing more was loaded", FAILED)
-    except (ReplayError, SourceError, NoPlace, BackendError) as error:
-        _stop(str(error), FAILED)
+    except BackendError as error:
+        stop(str(error), FAILED)
 
 
 def _known(name: str | None, found: dict[str, Any] | None, among: list[dict[str, Any]], where: str) -> None:
     if name and found is None:
         known = ", ".join(sorted({one["alert"] for one in among})) or "none"
-        _stop(f"{where} has no page {name!r}. Known: {known}", WRONG_USE)
+        stop(f"{where} has no page {name!r}. Known: {known}", WRONG_USE)
 
 
 def _system(given: Any, endpoints: Path | None) -> tuple[dict[str, Any], dict[str, Any], float]:
@@ -151,18 +144,18 @@ def _system(given: Any, endpoints: Path | None) -> tuple[dict[str, Any], dict[st
     path = endpoints or (Path(os.environ[STATE_VARIABLE]) if os.environ.get(STATE_VARIABLE) else None)
     if path is None and given is not None:
         if not given["endpoints"]:
-            _stop(
+            stop(
                 "the stack is not running. Start it with `signalbox up`, or name another system with --endpoints",
                 FAILED,
             )
         return given["endpoints"], given.get("receivers") or {}, float(given["clock"])
     if path is None:
-        _stop(f"no system to look at. Name its state document with --endpoints or ${STATE_VARIABLE}", WRONG_USE)
+        stop(f"no system to look at. Name its state document with --endpoints or ${STATE_VARIABLE}", WRONG_USE)
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
         return dict(state["urls"]), dict(state.get("receivers") or {}), float(state["clock"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        _stop(f"{path} is not a state document ({error!r}). It holds at least `urls` and `clock`", WRONG_USE)
+        stop(f"{path} is not a state document ({error!r}). It holds at least `urls` and `clock`", WRONG_USE)
 
 
 def _moment(text: str | None, option: str) -> float | None:
@@ -177,7 +170,7 @@ def _moment(text: str | None, option: str) -> float | None:
             raise ValueError
         return moment
     except (ValueError, OverflowError):
-        _stop(f"{option} is {text!r:.60}, neither an RFC 3339 time nor seconds since the epoch", WRONG_USE)
+        stop(f"{option} is {text!r:.60}, neither an RFC 3339 time nor seconds since the epoch", WRONG_USE)
 
 
 def _console() -> Any:
@@ -185,8 +178,3 @@ def _console() -> Any:
 
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=200)
-
-
-def _stop(what: str, code: int) -> NoReturn:
-    typer.echo(f"signalbox: {what}.", err=True)
-    raise typer.Exit(code)

@@ -53,21 +53,18 @@ async def load_slice(bundle: Path, urls: Mapping[str, str], receivers: Mapping[s
 
 
 async def observe_alerts(backends: Backends, where: Slice) -> list[dict[str, Any]]:
-    """The alerts that fired in a slice, as the pager would tell of them, the newest first. Raises BackendError."""
+    """The alerts that fired in a slice, with the fields of a page that are known there. Raises BackendError."""
     found = await backends.query_range(_FIRING % where.label, where.start, where.end)
-    alerts = [
+    return [
         {
             "id": f"{series.labels['alertname']}@{where.label}",
             "alert": series.labels["alertname"],
             "tier": series.labels.get("tier", ""),
-            "state": "resolved",
             "starts_at": datetime.fromtimestamp(series.points[0][0], UTC).isoformat(),
-            "trace_id": None,
         }
         for series in found
         if series.points and series.labels.get("tier") != WATCHDOG
     ]
-    return sorted(alerts, key=lambda alert: str(alert["starts_at"]), reverse=True)
 
 
 def choose_alert(alerts: list[dict[str, Any]], name: str | None) -> dict[str, Any] | None:
