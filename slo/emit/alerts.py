@@ -9,7 +9,7 @@ from typing import Any
 
 from slo.durations import format_duration
 from slo.emit import promql
-from slo.emit.attribution import attribution, recent_changes
+from slo.emit.attribution import attribution, literal, recent_changes
 from slo.emit.events import bad_count, presence
 from slo.emit.exemplars import exemplar_query
 from slo.model import Promise, Severity, Tier
@@ -120,10 +120,7 @@ def _burn_alert(promise: Promise, severity: Severity) -> Rule:
             ),
             impact=promise.impact,
         )
-        | {
-            key: _literal(text) if key.endswith("_query") else text
-            for key, text in attribution(promise, tiers[-1]).items()
-        },
+        | attribution(promise, tiers[-1]),
     }
 
 
@@ -194,15 +191,15 @@ def _labels(promise: Promise, severity: Severity) -> dict[str, str]:
 
 def _annotations(promise: Promise, name: str, *, summary: str, description: str, impact: str) -> dict[str, str]:
     return {
-        "summary": _literal(summary),
+        "summary": literal(summary),
         "description": description,
-        "impact": _literal(impact),
-        "journey": _literal(promise.journey),
+        "impact": literal(impact),
+        "journey": literal(promise.journey),
         "budget_remaining": _ask(promql.recorded(promql.PERIOD_BUDGET_REMAINING, promise), "humanizePercentage"),
         "budget_lasts": _ask(_lasting(promise), "humanizeDuration"),
         "runbook": runbook_path(name),
         "dashboard": f"/d/{DASHBOARD_UID}?var-slo={promise.name}",
-        "exemplar_query": _literal(exemplar_query(promise.indicator)),
+        "exemplar_query": literal(exemplar_query(promise.indicator)),
     }
 
 
@@ -219,8 +216,3 @@ def _ask(query: str, form: str) -> str:
     """A Prometheus template: the value of a query in words."""
     quoted = query.replace('"', "'")
     return f'{{{{ with query "{quoted}" }}}}{{{{ . | first | value | {form} }}}}{{{{ else }}}}unknown{{{{ end }}}}'
-
-
-def _literal(text: str) -> str:
-    """A text that Prometheus' template engine leaves as it is."""
-    return text.replace("{{", '{{ "{{" }}')

@@ -33,12 +33,18 @@ _NOT_TELLING = ("job", "le")
 def attribution(promise: Promise, tier: Tier) -> Annotations:
     """Everything that can be asked about the bad events of a promise, over the short window of a tier: of the slowest
     that may fire the alert, in which there are bad events whichever of them did."""
-    return {
+    found = {
         **_places(promise, tier.short.length),
         **_dependency(promise, tier),
         **recent_changes(tier),
         **_lost(promise),
     }
+    return {name: literal(text) if name.endswith("_query") else text for name, text in found.items()}
+
+
+def literal(text: str) -> str:
+    """A text that Prometheus' template engine leaves as it is."""
+    return text.replace("{{", '{{ "{{" }}')
 
 
 def recent_changes(tier: Tier) -> Annotations:
