@@ -67,7 +67,6 @@ class Consumer:
         self._handlers = handlers
         self._application_name = application_name
         self._manager: QueueManager | None = None
-        self._queries: CautiousQueries | None = None
         self._in_hand: set[asyncio.Timeout] = set()
         self._stopped = False
         self._log = telemetry.logger(__name__)
@@ -87,8 +86,9 @@ class Consumer:
         """Work until ``stop``, then finish the jobs in hand. Raises when the database goes away."""
         connection = await connect(self._database_url, self._application_name, self._password)
         try:
-            self._queries = CautiousQueries(AsyncpgDriver(connection))
-            manager = QueueManager(self._queries)
+            queries = CautiousQueries(AsyncpgDriver(connection))
+            manager = QueueManager(queries)
+            queries.in_hand = manager.job_context  # there from being handed out until nothing more is done with it
             for queue in self._handlers:
                 manager.entrypoint(queue, on_failure="hold", executor_factory=_Retrying)(self._deliver)
             if self._stopped:
@@ -136,8 +136,6 @@ class Consumer:
         finally:
             deadline.end(token)
             self._in_hand.discard(timeout)
-            if self._queries is not None:
-                self._queries.done(job)
 
     async def _process(self, job: Job) -> None:
         headers = {key: str(value) for key, value in (job.headers or {}).items()}

@@ -11,7 +11,7 @@ Owns that rule, as a layer over PgQueuer's dequeue. Knows no job's meaning.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from pgqueuer.db import Driver
@@ -37,6 +37,11 @@ _PUT_BACK = """
     DELETE FROM pgqueuer_log WHERE id IN (
         SELECT (SELECT max(id) FROM pgqueuer_log WHERE job_id = put_back.id AND status = 'picked') FROM put_back)
 """
+# Given to one worker and neither done nor put back, as far as is written down; its heart beats.
+_UNSETTLED = """
+    SELECT id FROM pgqueuer
+    WHERE status = 'picked' AND queue_manager_id = $1 AND heartbeat > now() - $2::interval
+"""
 
 
 class WorkerDied(Exception):
@@ -44,33 +49,34 @@ class WorkerDied(Exception):
 
 
 class CautiousQueries(Queries):
-    """PgQueuer's statements, but for the jobs that a look at the queue brings. ``done`` is told of each that ends."""
+    """PgQueuer's statements, but for the jobs that a look at the queue brings."""
 
     def __init__(self, driver: Driver) -> None:
         super().__init__(driver)
-        self._in_hand: set[int] = set()
-        self._waits = False  # for nothing to be in hand: a suspect is next, or is being done
-
-    def done(self, job: Job) -> None:
-        """The job is not in hand any more."""
-        self._in_hand.discard(job.id)
+        self.in_hand: Container[int] = ()
+        """The ids of the jobs that are being done here; kept by whoever does them."""
+        self._waits = False  # for nothing to be unsettled: a suspect is next, or is being done
 
     async def dequeue(self, *args: Any, **options: Any) -> list[Job]:
         """As PgQueuer's; nothing while a suspect is being done, and a suspect only by itself."""
-        if self._waits and self._in_hand:
+        if self._waits and await self._unsettled(options):
             return []
         self._waits = False
         jobs = await super().dequeue(*args, **options)
-        if jobs:
-            jobs = await self._choose(jobs)
-            self._in_hand.update(job.id for job in jobs)
-        return jobs
+        return await self._choose(jobs, options) if jobs else []
 
-    async def _choose(self, jobs: Sequence[Job]) -> list[Job]:
+    async def _unsettled(self, options: Mapping[str, Any]) -> set[int]:
+        """What the database knows to be in this worker's hands. An account of our own could differ from it, and then
+        nothing would be done again; nor would it know what is done but not yet written down, which a death undoes.
+        """
+        rows = await self.driver.fetch(_UNSETTLED, options["queue_manager_id"], options["heartbeat_timeout"])
+        return {int(str(row["id"])) for row in rows}
+
+    async def _choose(self, jobs: Sequence[Job], options: Mapping[str, Any]) -> list[Job]:
         rows = await self.driver.fetch(_PICKS, _ids(jobs))
         picks = {int(str(row["job_id"])): int(str(row["picks"])) for row in rows}
         # One that is in hand here was merely late with its heartbeat.
-        suspects = [job for job in jobs if picks.get(job.id, 1) > 1 and job.id not in self._in_hand]
+        suspects = [job for job in jobs if picks.get(job.id, 1) > 1 and job.id not in self.in_hand]
         if not suspects:
             return list(jobs)
         convicted = [job for job in suspects if picks[job.id] > MOST_DEATHS]
@@ -80,7 +86,7 @@ class CautiousQueries(Queries):
         if not suspects:
             return others
         self._waits = True
-        if self._in_hand:
+        if await self._unsettled(options) - {job.id for job in jobs if job.id not in self.in_hand}:
             await self.driver.execute(_PUT_BACK, _ids(suspects))
             return others
         await self.driver.execute(_PUT_BACK, _ids([*suspects[1:], *others]))
