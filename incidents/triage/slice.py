@@ -14,7 +14,7 @@ from typing import Any
 
 from incidents.observe import Backends
 from incidents.progress import Progress
-from incidents.triage.windows import BEFORE, window_length_s
+from incidents.triage.windows import BEFORE, LEAST_S, window_length_s
 
 WATCHDOG = "watchdog"
 _FIRING = 'ALERTS{alertstate="firing",replay="%s"}'
@@ -30,8 +30,8 @@ class Slice:
     shift_s: float
 
     def window_s(self, clock: float) -> float:
-        """The length of the window now: both windows have to lie in the slice."""
-        return min(window_length_s(clock), (self.end - self.start) / (BEFORE + 2))
+        """The length of the window now: both windows have to lie in the slice, unless it is too short for any."""
+        return max(LEAST_S, min(window_length_s(clock), (self.end - self.start) / (BEFORE + 2)))
 
 
 async def load_slice(bundle: Path, urls: Mapping[str, str], receivers: Mapping[str, str], progress: Progress) -> Slice:
@@ -53,7 +53,8 @@ async def load_slice(bundle: Path, urls: Mapping[str, str], receivers: Mapping[s
 
 
 async def observe_alerts(backends: Backends, where: Slice) -> list[dict[str, Any]]:
-    """The alerts that fired in a slice, with the fields of a page that are known there. Raises BackendError."""
+    """The alerts that fired in a slice, with the fields of a page that are known there. One that is `early` began
+    before anything that it could be compared with. Raises BackendError."""
     found = await backends.query_range(_FIRING % where.label, where.start, where.end)
     return [
         {
@@ -61,6 +62,7 @@ async def observe_alerts(backends: Backends, where: Slice) -> list[dict[str, Any
             "alert": series.labels["alertname"],
             "tier": series.labels.get("tier", ""),
             "starts_at": datetime.fromtimestamp(series.points[0][0], UTC).isoformat(),
+            "early": series.points[0][0] < where.start + LEAST_S,
         }
         for series in found
         if series.points and series.labels.get("tier") != WATCHDOG
@@ -68,6 +70,7 @@ async def observe_alerts(backends: Backends, where: Slice) -> list[dict[str, Any
 
 
 def choose_alert(alerts: list[dict[str, Any]], name: str | None) -> dict[str, Any] | None:
-    """The one of that name; without a name the first page, or else the first ticket."""
+    """The one of that name; without a name the first page, or else the first ticket, that the slice holds the time
+    before of."""
     chosen = [alert for alert in alerts if name is None or name in (alert["id"], alert["alert"])]
-    return min(chosen, key=lambda alert: (alert["tier"] != "page", alert["starts_at"]), default=None)
+    return min(chosen, key=lambda alert: (alert["early"], alert["tier"] != "page", alert["starts_at"]), default=None)

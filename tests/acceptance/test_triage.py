@@ -22,8 +22,8 @@ pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
-def load(stack: Stack) -> Iterator[None]:
-    """A few customers who read and order, besides the prober."""
+def load(stack: Stack) -> Iterator[threading.Event]:
+    """A few customers who read and order, besides the prober; set it to send them home."""
     stop = threading.Event()
 
     def shop() -> None:
@@ -46,11 +46,13 @@ def load(stack: Stack) -> Iterator[None]:
     customers = [threading.Thread(target=shop) for _ in range(2)]
     for customer in customers:
         customer.start()
-    time.sleep(45)  # what is normal has to be known before it can be missed
-    yield
-    stop.set()
-    for customer in customers:
-        customer.join()
+    try:
+        time.sleep(45)  # what is normal has to be known before it can be missed
+        yield stop
+    finally:
+        stop.set()
+        for customer in customers:
+            customer.join()
 
 
 @contextmanager
@@ -66,7 +68,7 @@ def broken(stack: Stack, fault: str, *arguments: str) -> Iterator[float]:
 
 
 def triage(stack: Stack, *arguments: str) -> dict[str, Any]:
-    found = stack.signalbox("triage", "--json", *arguments, timeout_s=60)
+    found = stack.signalbox("triage", "--json", *arguments, timeout_s=180 if "--bundle" in arguments else 60)
     assert found.returncode == 0, found.stderr
     document: dict[str, Any] = json.loads(found.stdout)
     return document
@@ -91,7 +93,7 @@ def comes_first(stack: Stack, cause: str, since: float) -> dict[str, Any]:
     return eventually(ask, f"{cause} first", within_s=70, every_s=3)
 
 
-def test_a_quiet_system_shows_nothing_unusual(stack: Stack, load: None) -> None:
+def test_a_quiet_system_shows_nothing_unusual(stack: Stack, load: threading.Event) -> None:
     document = triage(stack, "--at", f"{time.time():.3f}")
     assert document["verdict"] == "nothing unusual", json.dumps(document["causes"], indent=1)
     said = stack.signalbox("triage", "--at", f"{time.time():.3f}")
@@ -99,7 +101,7 @@ def test_a_quiet_system_shows_nothing_unusual(stack: Stack, load: None) -> None:
     assert "Nothing unusual." in said.stdout
 
 
-def test_failing_charges_lead_to_payments_with_a_trace_and_numbers(stack: Stack, load: None) -> None:
+def test_failing_charges_lead_to_payments_with_a_trace_and_numbers(stack: Stack, load: threading.Event) -> None:
     with broken(stack, "charge-errors", "--percent", "40") as since:
         document = comes_first(stack, "payments errors", since)
     evidence = document["causes"][0]["evidence"]
@@ -108,11 +110,15 @@ def test_failing_charges_lead_to_payments_with_a_trace_and_numbers(stack: Stack,
     assert any("before" in sign["says"] for sign in evidence)
 
 
-def test_a_captured_slice_leads_to_the_same_cause(stack: Stack, load: None, tmp_path: Path) -> None:
+@pytest.mark.timeout(600)  # a slice of minutes is loaded twice
+def test_a_captured_slice_leads_to_the_same_cause(stack: Stack, load: threading.Event, tmp_path: Path) -> None:
     begun, bundle = time.time() - 45, tmp_path / "slice.zip"
+    time.sleep(30)  # what is normal takes longer to be known than what is not
     with broken(stack, "charge-errors", "--percent", "40") as since:
         comes_first(stack, "payments errors", since)
+        time.sleep(30)  # a slice that ends with the first sign of trouble shows little of it
         now = time.time()
+    load.set()
     captured = stack.signalbox(
         "incident", "capture", "--from", moment(begun), "--to", moment(now), "--out", str(bundle), timeout_s=120
     )
@@ -127,12 +133,12 @@ def test_a_captured_slice_leads_to_the_same_cause(stack: Stack, load: None, tmp_
     assert "the slice has no page 'NoSuchAlert'. Known: " in unknown.stderr
 
 
-def test_a_replica_that_does_not_replay_is_found(stack: Stack, load: None) -> None:
+def test_a_replica_that_does_not_replay_is_found(stack: Stack, load: threading.Event) -> None:
     with broken(stack, "pause-replay") as since:
         comes_first(stack, "postgres-replica replay-lag", since)
 
 
-def test_a_lock_that_somebody_holds_is_found_behind_the_orders_that_fail(stack: Stack, load: None) -> None:
+def test_a_lock_that_somebody_holds_is_found_behind_the_orders_that_fail(stack: Stack, load: threading.Event) -> None:
     with broken(stack, "hold-lock", "--param", "table=products", "--param", "mode=rows") as since:
         comes_first(stack, "postgres lock-wait", since)
 
