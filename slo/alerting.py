@@ -30,7 +30,8 @@ class Condition:
     or_equal: bool
     lookback: timedelta
     alert_after: timedelta
-    at: Location
+    at: Location  # of the lookback window
+    burn_at: Location
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,11 @@ class Target:
     def setting(self, name: str) -> str:
         """A setting that is no secret; empty if it was not given."""
         return dict(self.settings).get(name, "")
+
+    @property
+    def on_its_own(self) -> bool:
+        """Whether it hears of anything without a policy that names it."""
+        return bool(self.teams or self.tiers)
 
     def hears(self, severity: Severity) -> bool:
         """Whether it hears of alerts of this tier on its own."""

@@ -11,16 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from slo.durations import parse_duration
-from slo.emit.prometheus import emit_rules
+from slo.emit.prometheus import rule_groups
 from slo.model import Promise
 
 DEFAULT_SERIES = 40  # raw series behind one counter: ten routes on four instances
 SCRAPE_S = 15.0
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TOKEN = re.compile(
     r"""(?P<skip>\#[^\n]*|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[0-9][0-9a-zA-Z.]*)"""
     r"""|(?P<labels>\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\))"""
@@ -57,13 +54,11 @@ FREE = Cost(0.0, 0.0, 0, 0.0, 0.0)
 def cost_of(promises: Iterable[Promise], series: int = DEFAULT_SERIES, scrape_s: float = SCRAPE_S) -> Cost:
     """What the rules of promises cost, with so many raw series behind every counter."""
     promises = list(promises)
-    if not promises:
-        return FREE
-    return cost_of_rules(yaml.load(emit_rules(promises), Loader=_LOADER), series, scrape_s)
+    return cost_of_rules({"groups": rule_groups(promises)}, series, scrape_s) if promises else FREE
 
 
 def cost_of_rules(document: dict[str, Any], series: int = DEFAULT_SERIES, scrape_s: float = SCRAPE_S) -> Cost:
-    """The same of a rule file that is already read."""
+    """The same of a rule file."""
     rules = [(rule, group) for group in document["groups"] for rule in group["rules"]]
     recorded = {rule["record"] for rule, _ in rules if "record" in rule}
     whole = FREE

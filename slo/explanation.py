@@ -80,8 +80,14 @@ def _reaction(promise: Promise, severity: Any, ratio: float) -> dict[str, Any] |
 def _counting(promise: Promise) -> list[str]:
     """What an error is, where it is not simply a bad event."""
     if promise.parts:
-        parts = ", ".join(f"{part.promise.name} ({part.weight})" for part in promise.parts)
-        return [f"Errors are the mean of the parts' shares by weight: {parts}."]
+        names = [
+            part.promise.name if part.weight == 1 else f"{part.promise.name} (times {part.weight})"
+            for part in promise.parts
+        ]
+        if promise.slices:
+            length = format_duration(promise.slices.length)
+            return [f"Errors are slices of {length} that are bad for any of its parts: {', '.join(names)}."]
+        return [f"Its budget burns as fast as those of its parts together: {', '.join(names)}."]
     if promise.slices and promise.slices.target is not None:
         limit = say_share(float(1 - promise.slices.target))
         return [

@@ -65,15 +65,20 @@ Liveness = Literal["absent", "zero"]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One objective of a composite: a promise that is recorded like any other, and how much it weighs."""
+    """One objective of a composite: a promise that is recorded like any other, and how much it weighs.
+
+    `share` of the composite's error ratio is this one's, so that burn rates add up, each times its weight; the shares
+    of all parts make 1.
+    """
 
     promise: Promise
     weight: Decimal
+    share: Decimal
 
 
 @dataclass(frozen=True, slots=True)
 class CompositeIndicator:
-    """Several indicators in one: the mean of their error ratios by weight."""
+    """Several indicators in one (docs/adr/0012-composites.md)."""
 
     parts: tuple[Part, ...]
 
@@ -143,6 +148,11 @@ class Promise:
         return self.indicator.parts if isinstance(self.indicator, CompositeIndicator) else ()
 
     @property
+    def of_ratios(self) -> bool:
+        """Whether it is a composite of its parts' error ratios; one of slices counts slices of its own."""
+        return bool(self.parts) and self.slices is None
+
+    @property
     def unit(self) -> str:
         """What is counted, as texts call it."""
         if self.parts:
@@ -200,7 +210,8 @@ class Promise:
             return self
         indicator, slices = self.indicator, self.slices
         if isinstance(indicator, CompositeIndicator):
-            indicator = CompositeIndicator(tuple(Part(p.promise.at_clock(clock), p.weight) for p in indicator.parts))
+            parts = (replace(part, promise=part.promise.at_clock(clock)) for part in indicator.parts)
+            indicator = CompositeIndicator(tuple(parts))
         if slices:
             slices = replace(slices, length=max(slices.length / clock, SHORTEST_RATE_WINDOW))
         return replace(self, windows=self.windows.at_clock(clock), indicator=indicator, slices=slices)

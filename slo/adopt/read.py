@@ -15,7 +15,7 @@ from slo.adopt.pyrra import read_pyrra
 from slo.adopt.sloth import FILE_VERSION, KUBERNETES, read_sloth
 from slo.errors import DefinitionErrors, Location, Problem
 from slo.parse.fields import Fields
-from slo.parse.nodes import LARGEST_FILE_BYTES, Mapping, Node, Scalar, parse_nodes
+from slo.parse.nodes import LARGEST_FILE_BYTES, Mapping, Node, Scalar, Unread, parse_nodes
 from slo.parse.tree import parse_tree
 
 KNOWN = "Sloth (version: prometheus/v1, or kind PrometheusServiceLevel) or Pyrra (kind ServiceLevelObjective)"
@@ -37,6 +37,8 @@ def read_files(paths: Iterable[Path], defaults: Defaults) -> Adopted:
         documents, problems = parse_nodes(data, str(path))
         adopted.problems += problems
         for document in documents:
+            if isinstance(document, Unread):
+                continue
             _read(document, adopted, defaults)
     _judge(adopted)
     return adopted

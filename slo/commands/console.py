@@ -29,6 +29,8 @@ DEFINITIONS = Path(__file__).resolve().parent.parent / "definitions"
 
 Definitions = Annotated[Path, typer.Option(help="Folder of OpenSLO files.", show_default="slo/definitions")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Retention = Annotated[str, typer.Option(metavar="TIME", help="How long your Prometheus keeps samples, e.g. 15d.")]
+Series = Annotated[int, typer.Option(min=1, help="Raw series behind each counter, for the cost.")]
 
 T = TypeVar("T")
 

@@ -13,6 +13,7 @@ from slo.commands.console import (
     DEFINITIONS,
     Definitions,
     Json,
+    Retention,
     fail,
     findings,
     print_findings,
@@ -56,7 +57,7 @@ def lint(
     metrics: Metrics = None,
     target_label: TargetLabels = None,
     rule_files: OtherRules = None,
-    retention: Annotated[str, typer.Option(help="How long your Prometheus keeps samples, e.g. 15d.")] = "",
+    retention: Retention = "",
     fail_on: FailOn = "error",
     explain: Explain = "",
     as_json: Json = False,
@@ -79,6 +80,7 @@ def lint(
         problems = [
             *lint_promises(promises, kept, datetime.now(UTC).year),
             *lint_policies(folder.scaling),
+            *folder.unused,
             *lint_live(promises, targets),
             *lint_rules(read_rules(emit_rules(promises), COMPILED), others),
         ]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from slo.commands.console import DEFINITIONS, Definitions, Json, fail, print_findings, print_json, read_promises
+from slo.commands.console import DEFINITIONS, Definitions, Json, Series, fail, print_findings, print_json, read_promises
 from slo.cost import DEFAULT_SERIES, cost_of
 from slo.errors import DefinitionErrors
 from slo.plan import compare, say_cost
@@ -16,7 +16,6 @@ from slo.revision import NoRevision, read_other
 MARKS = {"added": "+", "removed": "-", "changed": "~"}
 
 Against = Annotated[str, typer.Option(metavar="DIR|REF", help="A folder, or a revision that git knows.")]
-Series = Annotated[int, typer.Option(min=1, help="Raw series behind each counter, for the cost.")]
 
 
 def plan(

@@ -135,7 +135,7 @@ def _tier_expression(promise: Promise, tier: Tier) -> str:
     # Half an event of room: an increase over n events reads a little more or less than n.
     least = promql.number(promise.min_bad_events - 0.5)
     enough = f"{bad_count(promise, tier.long)} > {least}  # at least {promise.min_bad_events} bad {promise.unit}"
-    together = "and on ()" if promise.parts else "and"
+    together = "and on ()" if promise.of_ratios else "and"
     both = "\n  and\n  ".join(conditions)  # one where the long window is the shortest there is
     return f"  {both}\n  {together}\n{promql.indent(enough)}"
 

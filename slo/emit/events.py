@@ -10,8 +10,8 @@ every kind.
 - *Slices of time* are judged as they pass: the share of bad events in the slice just over, or, against a target,
   whether that share is too high. It is recorded at every evaluation; a window counts those that stand at the slice's
   own multiples, so every slice counts once however often rules run. A slice without events is none.
-- *Composites* have their parts' ratios, weighted. A part without data neither helps nor hurts: the others' weights
-  make up the whole then, and its absence is an alert of its own.
+- *Composites* have their parts' ratios, each by its share. A part without data burns nothing; its absence is an alert
+  of its own. A composite of slices that are good or bad has slices of its own: bad where one of its parts' is.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 from slo.durations import format_duration
 from slo.emit import promql
 from slo.indicators import RawIndicator, ThresholdIndicator
-from slo.model import Promise, RatioIndicator, Slices, Window
+from slo.model import Part, Promise, RatioIndicator, Slices, Window
 
 Rule = dict[str, Any]
 
@@ -48,15 +48,15 @@ def source_rules(promise: Promise) -> list[Rule]:
 
 def reads_directly(promise: Promise, window: Window) -> bool:
     """Whether a window is counted from counters, looks or slices, and not from shorter windows."""
-    if promise.parts or window.length <= promise.windows.head.length:
+    if promise.of_ratios or window.length <= promise.windows.head.length:
         return True
     return promise.slices is not None and promise.slices.length >= promise.windows.base.length
 
 
 def total_events(promise: Promise, window: Window) -> str:
     """How many events there were in a window."""
-    if promise.parts:
-        return _weighted(promise, window, "0 * {ratio} + {weight}")
+    if promise.of_ratios:
+        return promql.over("group", (_ratio_of(part, window) for part in promise.parts))
     if promise.slices:
         return f"count_over_time({_slices_of(promise, promise.slices, window)})"
     return _total(promise, window.length)
@@ -64,8 +64,9 @@ def total_events(promise: Promise, window: Window) -> str:
 
 def bad_events(promise: Promise, window: Window) -> str:
     """How many of them were bad. Asks for the total that is recorded before it."""
-    if promise.parts:
-        return _weighted(promise, window, "{weight} * {ratio}")
+    if promise.of_ratios:
+        terms = (f"{promql.number(part.share)} * {_ratio_of(part, window)}" for part in promise.parts)
+        return promql.over("sum", terms)
     if promise.slices:
         return f"sum_over_time({_slices_of(promise, promise.slices, window)})"
     return _bad(promise, window.length, promql.total_name(window))
@@ -93,7 +94,7 @@ def bad_count(promise: Promise, window: Window) -> str:
 
     Where badness is a share, those that are bad at all are counted.
     """
-    if promise.parts:
+    if promise.of_ratios:
         return "sum(" + promql.join("or", (bad_count(part.promise, window) for part in promise.parts)) + ")"
     shares, table = _shares(promise), promise.windows
     if shares is None:
@@ -172,6 +173,9 @@ def _looks(promise: Promise) -> list[Rule]:
 
 
 def _slice(promise: Promise, slices: Slices) -> list[Rule]:
+    if promise.parts:
+        worst = promql.over("max", (promql.recorded(promql.SLICE_ERROR, part.promise) for part in promise.parts))
+        return [promql.record(promise, promql.SLICE_ERROR, worst)]
     share = ratio(promql.recorded(promql.BAD_SLICE, promise), promql.recorded(promql.TOTAL_SLICE, promise))
     if slices.target is not None:
         share += f" {'>=' if slices.strict else '>'} bool {promql.number(1 - slices.target)}"
@@ -187,9 +191,5 @@ def _slices_of(promise: Promise, slices: Slices, window: Window) -> str:
     return f"{promql.recorded(promql.SLICE_ERROR, promise)}{steps}"
 
 
-def _weighted(promise: Promise, window: Window, term: str) -> str:
-    terms = (
-        term.format(ratio=promql.recorded(promql.ratio_name(window), part.promise), weight=promql.number(part.weight))
-        for part in promise.parts
-    )
-    return f"sum(\n{promql.indent(promql.join('or', terms))}\n)"
+def _ratio_of(part: Part, window: Window) -> str:
+    return promql.recorded(promql.ratio_name(window), part.promise)

@@ -20,6 +20,11 @@ CALENDARS = "slo-calendars"
 
 
 def emit_rules(promises: Iterable[Promise]) -> str:
+    """The rule file of all promises."""
+    return emit_yaml({"groups": rule_groups(promises)})
+
+
+def rule_groups(promises: Iterable[Promise]) -> list[dict[str, Any]]:
     """One group a promise for everything that alerts, one for its whole period, and the watchdog."""
     groups = [{"name": "watchdog", "rules": [watchdog_rule()]}]
     promises = list(promises)
@@ -35,7 +40,7 @@ def emit_rules(promises: Iterable[Promise]) -> str:
         windows_group, budget_group = group_names(promise)
         groups.append(_group(windows_group, table.interval, window_rules(promise) + alert_rules(promise)))
         groups.append(_group(budget_group, table.budget_interval, budget))
-    return emit_yaml({"groups": groups})
+    return groups
 
 
 def group_names(promise: Promise) -> tuple[str, str]:

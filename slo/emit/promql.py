@@ -123,6 +123,11 @@ def join(operator: str, terms: Iterable[str]) -> str:
     return f"\n{operator}\n".join(terms)
 
 
+def over(aggregation: str, terms: Iterable[str]) -> str:
+    """An aggregation of the series of all terms, as many as there are."""
+    return f"{aggregation}(\n{indent(join('or', terms))}\n)"
+
+
 def quote(text: str) -> str:
     """A PromQL string."""
     return json.dumps(text, ensure_ascii=False)

@@ -84,7 +84,7 @@ def budget_rules(promise: Promise) -> list[Rule]:
 def _events_and_ratio(promise: Promise, window: Window) -> list[Rule]:
     """Total, bad, and their ratio. Without events there is no ratio."""
     calendar = promise.windows.calendar if window == promise.windows.period else None
-    if promise.parts or (events.reads_directly(promise, window) and not calendar):
+    if promise.of_ratios or (events.reads_directly(promise, window) and not calendar):
         total, bad = events.total_events(promise, window), events.bad_events(promise, window)
     else:
         total, bad = (_summed(promise, window, name) for name in (promql.total_name, promql.bad_name))

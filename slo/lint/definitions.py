@@ -15,7 +15,7 @@ from slo.emit.promtool.labels import selects
 from slo.emit.promtool.series import series_of
 from slo.errors import Problem
 from slo.lint.queries import queries
-from slo.model import Matcher, Promise, Selector
+from slo.model import Matcher, Promise, RatioIndicator, Selector, total_selector
 
 FEWEST_YEARS = 2  # for which the rules must still know the periods
 _HISTOGRAM = ("_bucket", "_count", "_sum")
@@ -36,9 +36,15 @@ def _lint(promise: Promise, retention: timedelta | None, year: int | None) -> It
             f"{tier.burn} x {promise.budget} would be {burn.plain(promise.threshold(tier) * 100)} % of the events"
         )
         yield _warning(promise, "spec.objectives", "tier-unreachable", what, "Raise the target to have it")
-    if any(one.job is None for one in [part.promise for part in promise.parts] or [promise]):
-        what = 'the total has no job="…", so missing data cannot be told from a target that is down'
-        yield _warning(promise, "spec.indicator", "liveness-unguarded", what, "Select one job in the total's query")
+    unguarded = [one for one in [part.promise for part in promise.parts] or [promise] if one.job is None]
+    for one in unguarded[:1]:
+        query, remedy = "the total", "Select one job in the total's query"
+        if not isinstance(one.indicator, RatioIndicator):
+            query, remedy = "the query", "Select one job in it"
+            if total_selector(one.indicator) is None:
+                query, remedy = "an expression", "Record it by a rule of its own, and select that with its job"
+        what = f'{query} has no job="…", so missing data cannot be told from a target that is down'
+        yield _warning(promise, "spec.indicator", "liveness-unguarded", what, remedy)
     if not promise.impact:
         what = "a page will not say whom it hurts"
         remedy = "Add the annotation signalbox.dev/impact"

@@ -45,13 +45,27 @@ def read_policies(spec: Fields, catalogue: Catalogue) -> tuple[AlertPolicy, ...]
     listed = spec.mappings("alertPolicies", required=False)
     entries = [_one(entry, "AlertPolicy", "alertPolicyRef", catalogue, read) for entry in listed]
     policies = tuple(policy for policy in entries if policy)
-    waits: dict[str, timedelta] = {}
-    for condition in (condition for policy in policies for condition in policy.conditions):
-        if waits.setdefault(condition.severity, condition.alert_after) != condition.alert_after:
-            what = f"its {condition.severity} conditions have different alertAfter, and are one alert"
-            spec.problem("alertPolicies", "not-executable", what, "Give them the same alertAfter")
-            break
+    _refuse_what_one_alert_cannot_do(spec, policies)
     return policies
+
+
+def _refuse_what_one_alert_cannot_do(spec: Fields, policies: tuple[AlertPolicy, ...]) -> None:
+    """The conditions of one severity are one alert: it waits so long, and is told to these."""
+    waits: dict[str, timedelta] = {}
+    audiences: dict[str, tuple[bool, frozenset[str]]] = {}
+    for policy in policies:
+        audience = policy.resolved, frozenset(target.name for target in policy.targets)
+        for condition in policy.conditions:
+            severity = condition.severity
+            if waits.setdefault(severity, condition.alert_after) != condition.alert_after:
+                what = f"its {severity} conditions have different alertAfter, and are one alert"
+                spec.problem("alertPolicies", "not-executable", what, "Give them the same alertAfter")
+                return
+            if audiences.setdefault(severity, audience) != audience:
+                what = f"its {severity} conditions belong to policies that tell different targets, and are one alert"
+                remedy = "Name the same notificationTargets and alertWhenResolved in both, or choose another severity"
+                spec.problem("alertPolicies", "not-executable", what, remedy)
+                return
 
 
 def apply_policies(
@@ -146,11 +160,11 @@ def _read_condition(metadata: Fields, spec: Fields) -> Condition | None:
         condition.problem("threshold", "field-form", "a burn rate of zero or less is always there", "Use more than 0")
     lookback = condition.parsed("lookbackWindow", parse_duration)
     after = condition.parsed("alertAfter", _parse_wait, required=False)
-    place = condition.place("lookbackWindow")
+    places = condition.place("lookbackWindow"), condition.place("threshold")
     condition.done()
     if severity is None or burn is None or lookback is None or burn <= 0 or operator in ("lt", "lte"):
         return None
-    return Condition(cast(Severity, severity), burn, operator == "gte", lookback, after or NOTHING, place)
+    return Condition(cast(Severity, severity), burn, operator == "gte", lookback, after or NOTHING, *places)
 
 
 def _parse_wait(text: str) -> timedelta:

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import TypeVar
 
 from slo.errors import Location, Problem
-from slo.parse.nodes import Mapping, Node, Scalar, Sequence
+from slo.parse.nodes import Mapping, Node, Scalar, Sequence, Unread
 
 LONGEST_TEXT = 4_000  # OpenSLO allows descriptions of 1,050 characters, queries have no limit
 LONGEST_NUMBER = 20
@@ -192,12 +192,19 @@ class Fields:
     def _value(self, key: str, required: bool) -> Node | None:
         self._known.add(key)
         if self.has(key):
-            return self._node.entries[key][1]
+            node = self._node.entries[key][1]
+            if isinstance(node, Unread):
+                self._problems.append(node.problem)  # again, so that the reader knows
+                return None
+            return node
         if required:
             self.problem(key, "field-missing", "is missing", "Add it")
         return None
 
     def _as_fields(self, node: Node, path: str) -> Fields | None:
+        if isinstance(node, Unread):
+            self._problems.append(node.problem)
+            return None
         if isinstance(node, Mapping):
             return Fields(node, path, self._problems)
         what = f"expected a mapping, found a {_kind(node)}"
@@ -220,7 +227,7 @@ def _parse_name(text: str) -> str:
 
 
 def _kind(node: Node) -> str:
-    return {Scalar: "text", Sequence: "list", Mapping: "mapping"}[type(node)]
+    return {Scalar: "text", Sequence: "list", Mapping: "mapping", Unread: "reference"}[type(node)]
 
 
 def _any_of(options: list[str]) -> str:

@@ -3,6 +3,7 @@
 Owns the guard against hostile input: size, number and depth of nodes, anchors and aliases, tags, duplicate keys, bytes
 that are not UTF-8. It reads libyaml's event stream with a stack of its own, because composing first would already have
 recursed and expanded. Scalars stay text: only the reader of a field knows whether `1.0` is a number or a version.
+What is wrong with one value is a problem beside the rest of the file; only what makes the rest unreadable ends it.
 """
 
 from __future__ import annotations
@@ -52,7 +53,15 @@ class Mapping:
     entries: dict[str, tuple[Location, Node]] = field(default_factory=dict)
 
 
-Node = Scalar | Sequence | Mapping
+@dataclass(slots=True)
+class Unread:
+    """Where a value would stand, or the rest of a file, that is not read, and why."""
+
+    at: Location
+    problem: Problem
+
+
+Node = Scalar | Sequence | Mapping | Unread
 
 
 class _Refused(Exception):
@@ -61,24 +70,26 @@ class _Refused(Exception):
 
 
 def parse_nodes(data: bytes, file: str) -> tuple[list[Node], list[Problem]]:
-    """All documents of a file. A file that is refused has one problem and the documents before it."""
+    """All documents of a file and what is wrong with it. Where it cannot be read further, its last document is none."""
     documents: list[Node] = []
+    problems: list[Problem] = []
     text = ""
     try:
         text = _decode(data, file)
-        documents.extend(_documents(text, file))
+        documents.extend(_documents(text, file, problems))
+        return documents, problems
     except _Refused as refused:
-        return documents, [refused.problem]
+        problem = refused.problem
     except yaml.MarkedYAMLError as error:
         at = _location(error.problem_mark or error.context_mark, file)
         what = " ".join(f"not YAML: {error.problem or error.context}".split())
-        return documents, [Problem(at, "", "yaml-syntax", what, "Correct the syntax at this place")]
+        problem = Problem(at, "", "yaml-syntax", what, "Correct the syntax at this place")
     except yaml.YAMLError as error:
         position = getattr(error, "position", None)
         at = _place(text.encode(), position, file) if isinstance(position, int) else Location(file)
         what = "not YAML: " + (getattr(error, "reason", "") or " ".join(str(error).split())[:200])
-        return documents, [Problem(at, "", "yaml-syntax", what, "Save the file as plain UTF-8 text")]
-    return documents, []
+        problem = Problem(at, "", "yaml-syntax", what, "Save the file as plain UTF-8 text")
+    return [*documents, Unread(problem.at, problem)], [*problems, problem]
 
 
 def _location(mark: Any, file: str) -> Location:
@@ -103,10 +114,10 @@ def _decode(data: bytes, file: str) -> str:
         raise _Refused(at, "yaml-encoding", what, "Save the file as UTF-8") from None
 
 
-def _documents(text: str, file: str) -> Iterator[Node]:
+def _documents(text: str, file: str, problems: list[Problem]) -> Iterator[Node]:
     """Build nodes from events. `open_nodes` is the path from the root; a mapping's pending key lies beside it."""
     open_nodes: list[Sequence | Mapping] = []
-    keys: list[Scalar | None] = []
+    keys: list[Node | None] = []
     count = 0
     for event in yaml.parse(text, Loader=_LOADER):
         if isinstance(event, yaml.CollectionEndEvent):
@@ -117,7 +128,7 @@ def _documents(text: str, file: str) -> Iterator[Node]:
             continue
         if isinstance(event, yaml.NodeEvent):
             at = _location(event.start_mark, file)
-            _refuse_anchors_and_tags(event, at)
+            problems.extend(_anchors_and_tags(event, at))
         elif isinstance(event, yaml.DocumentStartEvent):
             at = Location(file)
         else:
@@ -127,12 +138,12 @@ def _documents(text: str, file: str) -> Iterator[Node]:
             raise _Refused(at, "yaml-size", f"more than {MOST_NODES:,} values", "Split the file into several")
         if isinstance(event, yaml.DocumentStartEvent):
             continue
-        node = _node(event, at)
+        node = Unread(at, problems[-1]) if isinstance(event, yaml.AliasEvent) else _node(event, at)
         if open_nodes:
-            _attach(node, open_nodes[-1], keys)
-        elif isinstance(node, Scalar):
+            problems.extend(_attach(node, open_nodes[-1], keys))
+        elif isinstance(node, Scalar | Unread):
             yield node
-        if not isinstance(node, Scalar):
+        if isinstance(node, (Sequence, Mapping)):
             open_nodes.append(node)
             keys.append(None)
             if len(open_nodes) > DEEPEST_NESTING:
@@ -146,28 +157,30 @@ def _node(event: yaml.NodeEvent, at: Location) -> Node:
     return Sequence(at) if isinstance(event, yaml.SequenceStartEvent) else Mapping(at)
 
 
-def _attach(node: Node, parent: Sequence | Mapping, keys: list[Scalar | None]) -> None:
+def _attach(node: Node, parent: Sequence | Mapping, keys: list[Node | None]) -> Iterator[Problem]:
+    """Give a node its place. Of two values of one key the first stays, and that of a key that is no text has none."""
     if isinstance(parent, Sequence):
         parent.items.append(node)
         return
     key = keys[-1]
     if key is not None:
-        parent.entries[key.text] = (key.at, node)
+        if isinstance(key, Scalar):
+            parent.entries.setdefault(key.text, (key.at, node))
         keys[-1] = None
         return
+    keys[-1] = node
     if not isinstance(node, Scalar):
-        raise _Refused(node.at, "yaml-key", "a key that is a list or a mapping", "Write the key as plain text")
-    if node.text in parent.entries:
+        yield Problem(node.at, "", "yaml-key", "a key that is a list or a mapping", "Write the key as plain text")
+    elif node.text in parent.entries:
         first = parent.entries[node.text][0]
         what = f"the key {node.text[:60]!r} stands here a second time (first in line {first.line})"
-        raise _Refused(node.at, "yaml-duplicate-key", what, "Remove one of the two")
-    keys[-1] = node
+        yield Problem(node.at, "", "yaml-duplicate-key", what, "Remove one of the two")
 
 
-def _refuse_anchors_and_tags(event: yaml.NodeEvent, at: Location) -> None:
-    if event.anchor is not None:
-        what = "anchors and aliases are not read, since they can expand without bound"
-        raise _Refused(at, "yaml-alias", what, "Write the value out")
+def _anchors_and_tags(event: yaml.NodeEvent, at: Location) -> Iterator[Problem]:
     tag = getattr(event, "tag", None)  # an alias has none
     if tag is not None and tag not in _PLAIN_TAGS:
-        raise _Refused(at, "yaml-tag", f"the tag {tag[:60]!r} is not read", "Remove the tag")
+        yield Problem(at, "", "yaml-tag", f"the tag {tag[:60]!r} is not read", "Remove the tag")
+    if event.anchor is not None:
+        what = "anchors and aliases are not read, since they can expand without bound"
+        yield Problem(at, "", "yaml-alias", what, "Write the value out")

@@ -48,7 +48,7 @@ def read_objective(
     for key in () if composite else ("indicator", "indicatorRef"):
         what = "stands both in the SLO and in its objective"
         fields.refuse(key, what, "Keep it in the SLO, or (for a composite) in every objective")
-    weight = _read_weight(fields, composite)
+    weight = _read_weight(fields, method, composite)
     target = _read_target(fields)
     slices = _read_slices(fields, method, measured)
     indicator = _read_threshold(fields, method, measured)
@@ -86,16 +86,24 @@ def _read_target(fields: Fields) -> Decimal | None:
         return None
     target = burn.plain(given / whole)
     if 1 - target < SMALLEST_BUDGET:
-        what = f"leaves a budget of {burn.plain(1 - target)}, which error ratios (steps of 1e-10) cannot show"
-        fields.problem(key, "not-executable", what, f"Choose at most {(1 - SMALLEST_BUDGET) * whole}")
+        fields.problem(key, "not-executable", too_small(1 - target), f"Choose at most {(1 - SMALLEST_BUDGET) * whole}")
         return None
     return target
 
 
-def _read_weight(fields: Fields, composite: bool) -> Decimal:
+def too_small(budget: Decimal) -> str:
+    """Why nothing can be said about a budget below the smallest."""
+    return f"leaves a budget of {burn.plain(budget)}, which error ratios (steps of 1e-10) cannot show"
+
+
+def _read_weight(fields: Fields, method: str, composite: bool) -> Decimal:
     if not composite:
         what = "weighs the objectives of a composite, each with an indicator of its own"
         fields.refuse("compositeWeight", what, "Remove it, or move the indicator into the objectives")
+        return Decimal(1)
+    if method == "Timeslices":
+        what = "weighs nothing here: a slice is bad for the composite when it is bad for any objective"
+        fields.refuse("compositeWeight", what, "Remove it, or choose another budgetingMethod")
         return Decimal(1)
     weight = fields.number("compositeWeight", required=False)
     if weight is not None and not 0 < weight <= HEAVIEST:

@@ -19,12 +19,13 @@ from slo.parse.catalogue import Catalogue, Document
 from slo.parse.fields import Fields
 from slo.parse.indicator import find_indicator
 from slo.parse.metadata import ANNOTATION, DEFAULT_MIN_EVENTS, Metadata, read_metadata
-from slo.parse.objective import Objective, read_objective
+from slo.parse.objective import SMALLEST_BUDGET, Objective, read_objective, too_small
 from slo.parse.time_window import read_time_window
 
 METHODS = ("Occurrences", "Timeslices", "RatioTimeslices")
 FEWEST_SLICES = 30  # in a period, or its ratio would be a handful of verdicts
 TARGET_STEP = Decimal("1e-12")
+SHARE_STEP = Decimal("1e-10")
 
 
 def read_slo(document: Document, catalogue: Catalogue) -> list[Promise] | None:
@@ -57,9 +58,10 @@ def read_slo(document: Document, catalogue: Catalogue) -> list[Promise] | None:
     description = spec.text("description", required=False)
     _refuse_shared_labels(objectives, listed)
     spec.done()
-    if len(catalogue.problems) > before or service is None or table is None:
-        return None
-    first = next(objective for objective in objectives if objective)
+    read = [objective for objective in objectives if objective]
+    if len(catalogue.problems) > before or service is None or table is None or not read or len(read) < len(objectives):
+        return None  # what it refers to may have had the problems
+    first = read[0]
     draft = Promise(
         name=metadata.name,
         title=metadata.title,
@@ -76,16 +78,13 @@ def read_slo(document: Document, catalogue: Catalogue) -> list[Promise] | None:
         at=fields.place("name"),
         policies=policies,
     )
-    promises = [
-        _promise(draft, objective, place, metadata)
-        for objective, place in zip(objectives, listed, strict=True)
-        if objective
-    ]
+    promises = [_promise(draft, *pair, metadata) for pair in zip(read, listed, strict=True)]
     if composite:
-        weights = [objective.weight for objective in objectives if objective]
-        promises = [_composite(draft, promises, weights)]
+        weights = [objective.weight for objective in read]
+        whole = _composite(draft, promises, weights, listed, sliced=method == "Timeslices")
+        promises = [whole] if whole else []
     for promise, place in zip(promises, listed, strict=False):
-        _refuse_without_tiers(place, promise)
+        _refuse_without_tiers(place, promise, catalogue.problems)
         _refuse_zero_traffic(fields, promise)
     return promises
 
@@ -145,34 +144,55 @@ def _promise(draft: Promise, objective: Objective, place: Fields, metadata: Meta
     )
 
 
-def _composite(draft: Promise, promises: list[Promise], weights: list[Decimal]) -> Promise:
-    """The weighted mean of several promises: its target is the weighted mean of theirs."""
-    lengths = [promise.slices.length for promise in promises if promise.slices]
+def _composite(
+    draft: Promise, promises: list[Promise], weights: list[Decimal], places: list[Fields], *, sliced: bool
+) -> Promise | None:
+    """Several promises in one, as docs/adr/0012-composites.md has it; None when a problem was filed."""
+    lengths = {promise.slices.length for promise in promises if promise.slices}
     windows = draft.windows.for_slices(max(lengths)) if lengths else draft.windows
-    parts = tuple(
-        Part(replace(promise, windows=windows), weight) for promise, weight in zip(promises, weights, strict=True)
+    burns = [weight / promise.budget for promise, weight in zip(promises, weights, strict=True)]
+    budget = min(promise.budget for promise in promises) if sliced else 1 / sum(burns, Decimal())
+    if sliced and len(lengths) > 1:
+        what = "differs from that of another objective, so no slice is bad for both"
+        places[-1].problem("timeSliceWindow", "not-executable", what, "Give all objectives of a composite the same")
+        return None
+    if not SMALLEST_BUDGET <= budget < 1:
+        what = too_small(budget) if budget < 1 else "weighs so little that the composite could never burn its budget"
+        places[0].problem("compositeWeight", "not-executable", what, "Choose weights nearer to 1")
+        return None
+    parts = zip(promises, weights, burns, strict=True)
+    indicator: Indicator = CompositeIndicator(
+        tuple(
+            Part(replace(promise, windows=windows), weight, burn.plain((each / sum(burns)).quantize(SHARE_STEP)))
+            for promise, weight, each in parts
+        )
     )
-    target = sum((part.weight * part.promise.objective for part in parts), Decimal()) / sum(weights)
-    indicator: Indicator = CompositeIndicator(parts)
-    least = min(promise.min_bad_events for promise in promises)
     return replace(
         draft,
-        objective=burn.plain(target.quantize(TARGET_STEP)),
+        objective=burn.plain((1 - budget).quantize(TARGET_STEP)),
         indicator=indicator,
+        slices=promises[0].slices if sliced else None,
         windows=windows,
-        min_bad_events=least,
+        min_bad_events=min(promise.min_bad_events for promise in promises),
     )
 
 
-def _refuse_without_tiers(objective: Fields, promise: Promise) -> None:
+def _refuse_without_tiers(objective: Fields, promise: Promise, problems: list[Problem]) -> None:
     for severity in get_args(Severity):
-        wanted = any(tier.severity == severity for tier in promise.windows.tiers)
-        if (wanted or not promise.policies) and not promise.tiers(severity):
-            key = "target" if objective.has("target") else "targetPercent"
-            what = f"with a budget of {promise.budget} no {severity} can ever fire: its threshold lies beyond 100 %"
-            objective.problem(
-                key, "severity-unreachable", what, "Raise the target, or lower the burn factors in slo/windows/"
+        wanted = [each for policy in promise.policies for each in policy.conditions if each.severity == severity]
+        if (promise.policies and not wanted) or promise.tiers(severity):
+            continue
+        what = f"with a budget of {promise.budget} no {severity} can ever fire: its threshold lies beyond 100 %"
+        for condition in wanted:
+            remedy = (
+                f"Choose less than {burn.plain((1 / promise.budget).quantize(Decimal('0.01')))}, or raise the target"
             )
+            field = "spec.condition.threshold"
+            problems.append(Problem(condition.burn_at, field, "severity-unreachable", what, remedy))
+        if not wanted:
+            key = "target" if objective.has("target") else "targetPercent"
+            remedy = "Raise the target, or lower the burn factors in slo/windows/"
+            objective.problem(key, "severity-unreachable", what, remedy)
 
 
 def _refuse_zero_traffic(metadata: Fields, promise: Promise) -> None:

@@ -6,7 +6,7 @@ Owns which files belong to it, and that every problem of every file is reported 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -33,13 +33,24 @@ class Definitions:
     targets: tuple[Target, ...] = ()
     scaling: tuple[ScalingPolicy, ...] = ()
     budgets: tuple[BudgetPolicy, ...] = ()
+    unused: tuple[Problem, ...] = ()  # documents that are there only to be referred to, and are not
 
 
 def parse_definitions(definitions: Path, table_for: Callable[[timedelta], WindowTable] = table_for) -> Definitions:
     """All that a folder and its sub-folders say. Raises DefinitionErrors."""
     catalogue = parse_catalogue(definitions, table_for)
     kinds = ("AlertNotificationTarget", "ScalingPolicy", "BudgetPolicy")
-    return Definitions(promises_of(catalogue), *(tuple(catalogue.of(kind).values()) for kind in kinds))
+    found = (tuple(catalogue.of(kind).values()) for kind in kinds)
+    return Definitions(promises_of(catalogue), *found, unused=tuple(_unused(catalogue)))
+
+
+def _unused(catalogue: Catalogue) -> Iterator[Problem]:
+    on_its_own = {target.name for target in catalogue.of("AlertNotificationTarget").values() if target.on_its_own}
+    for kind in ("SLI", "AlertPolicy", "AlertCondition", "AlertNotificationTarget"):
+        for name, at in catalogue.unreferred(kind).items():
+            if kind != "AlertNotificationTarget" or name not in on_its_own:
+                what = f"nothing refers to the {kind} {name!r}, so it does nothing"
+                yield Problem(at, "metadata.name", "never-used", what, "Refer to it, or remove it")
 
 
 SUFFIXES = (".yaml", ".yml")
@@ -88,9 +99,11 @@ def _read_all(definitions: Path, catalogue: Catalogue) -> Catalogue:
                 Location(shown), "", "unreadable", f"cannot be read ({error.strerror})", "Look at it and its mode"
             )
             catalogue.problems.append(problem)
+            catalogue.incomplete = True
             continue
         documents, problems = parse_nodes(data, shown)
-        catalogue.problems.extend(problems)
+        for problem in problems:
+            catalogue.problems.append(problem)
         for document in documents:
             catalogue.add(document)
     catalogue.read()

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from slo.emit.events import reads_directly
 from slo.model import Promise, RatioIndicator, Tier, Window
-from slo.simulate.sources import Counters, Counts, Course, Looks, Slices, Source
+from slo.simulate.sources import Counters, Counts, Course, Judge, Looks, Slices, Source
 
 MILLISECOND = timedelta(milliseconds=1)
 NOTHING = Counts(0.0, 0.0, 0.0)
@@ -44,20 +44,28 @@ class Meter(Protocol):
 
 def build_meter(promise: Promise, scrape: timedelta, rate: Course, error_ratio: Course) -> Meter:
     """The meter of a promise of any kind; a composite's parts share the courses."""
-    if promise.parts:
+    if promise.of_ratios:
         return CompositeMeter(promise, [build_meter(part.promise, scrape, rate, error_ratio) for part in promise.parts])
-    indicator, interval_ms = promise.indicator, promise.windows.interval // MILLISECOND
-    source: Source
+    counting = [part.promise for part in promise.parts] or [promise]
+    sources = [_build_source(each, scrape, rate, error_ratio) for each in counting]
+    if promise.slices:
+        judges = [_build_judge(*pair) for pair in zip(counting, sources, strict=True)]
+        sources = [Slices(judges, promise.slices.length // MILLISECOND)]
+    return CountingMeter(promise, sources[0], promise.windows.interval // MILLISECOND)
+
+
+def _build_source(promise: Promise, scrape: timedelta, rate: Course, error_ratio: Course) -> Source:
     if promise.counters:
         apart = promise.counters.total.metric != promise.counters.counted.metric
-        source = Counters(scrape // MILLISECOND, rate, error_ratio, apart=apart)
-    else:
-        weight = rate if isinstance(indicator, RatioIndicator) else lambda moment_ms: 1.0
-        source = Looks(interval_ms, weight, error_ratio)
-    if promise.slices:
-        limit = None if promise.slices.target is None else float(1 - promise.slices.target)
-        source = Slices(source, promise.slices.length // MILLISECOND, limit, strict=promise.slices.strict)
-    return CountingMeter(promise, source, interval_ms)
+        return Counters(scrape // MILLISECOND, rate, error_ratio, apart=apart)
+    weight = rate if isinstance(promise.indicator, RatioIndicator) else lambda moment_ms: 1.0
+    return Looks(promise.windows.interval // MILLISECOND, weight, error_ratio)
+
+
+def _build_judge(promise: Promise, source: Source) -> Judge:
+    assert promise.slices is not None
+    limit = None if promise.slices.target is None else float(1 - promise.slices.target)
+    return Judge(source, limit, promise.slices.strict)
 
 
 def holds(meter: Meter, tier: Tier) -> bool:
@@ -130,20 +138,19 @@ class CountingMeter:
 
 
 class CompositeMeter:
-    """The parts' ratios by weight. A part without data neither helps nor hurts."""
+    """The parts' ratios, each by its share. A part without data burns nothing."""
 
     def __init__(self, promise: Promise, parts: list[Meter]) -> None:
         self.promise = promise
-        self._parts = list(zip(parts, (float(part.weight) for part in promise.parts), strict=True))
+        self._parts = list(zip(parts, (float(part.share) for part in promise.parts), strict=True))
 
     def evaluate(self, now_ms: int) -> None:
         for meter, _ in self._parts:
             meter.evaluate(now_ms)
 
     def ratio(self, window: Window) -> float | None:
-        known = [(ratio, weight) for meter, weight in self._parts if (ratio := meter.ratio(window)) is not None]
-        weights = sum(weight for _, weight in known)
-        return sum(ratio * weight for ratio, weight in known) / weights if weights else None
+        known = [ratio * share for meter, share in self._parts if (ratio := meter.ratio(window)) is not None]
+        return min(max(round(sum(known), 10), 0.0), 1.0) if known else None
 
     def touched(self, window: Window) -> float:
         return sum(meter.touched(window) for meter, _ in self._parts)
@@ -152,9 +159,9 @@ class CompositeMeter:
         return any(meter.still(now_ms) for meter, _ in self._parts)
 
     def since(self, start_ms: int, now_ms: int) -> Counts:
-        found = [(meter.since(start_ms, now_ms), weight) for meter, weight in self._parts]
-        total, bad = (sum(counts[index] * weight for counts, weight in found) for index in (0, 1))
+        found = [(meter.since(start_ms, now_ms), share) for meter, share in self._parts]
+        total, bad = (sum(counts[index] * share for counts, share in found) for index in (0, 1))
         return Counts(total, bad, sum(counts.touched for counts, _ in found))
 
     def per_period(self) -> float:
-        return sum(meter.per_period() * weight for meter, weight in self._parts)
+        return sum(meter.per_period() * share for meter, share in self._parts)

@@ -6,7 +6,7 @@ are whole milliseconds, since the boundaries of ranges decide. Refuses to know t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 Course = Callable[[int], float]  # a value that holds just after a moment
@@ -117,18 +117,38 @@ class Looks:
         return self._weight(0) * period_ms / self._interval_ms
 
 
-class Slices:
-    """Slices of time, judged by what another source counted in each; `limit` is the share above which one is bad as a
+class Judge(NamedTuple):
+    """Says how bad a slice of time was by what a source counted in it; `limit` is the share above which it is bad as a
     whole (`strict`: at which), None when it is as bad as that share."""
 
-    def __init__(self, source: Source, length_ms: int, limit: float | None, *, strict: bool) -> None:
-        self._source, self._length_ms, self._limit, self._strict = source, length_ms, limit, strict
+    source: Source
+    limit: float | None
+    strict: bool
+
+    def share(self, length_ms: int, end_ms: int) -> float | None:
+        """How bad the slice was that ended then, 0 to 1; None without events."""
+        counts = self.source.counts(length_ms, end_ms)
+        if counts is None or counts.total <= 0:
+            return None
+        share = min(max(round(counts.bad / counts.total, 10), 0.0), 1.0)
+        if self.limit is None:
+            return share
+        return float(share >= self.limit if self.strict else share > self.limit)
+
+
+class Slices:
+    """Slices of time, each as bad as the harshest of its judges says."""
+
+    def __init__(self, judges: Sequence[Judge], length_ms: int) -> None:
+        self._judges, self._length_ms = judges, length_ms
         self._sums = [Counts(0.0, 0.0, 0.0)]  # up to each multiple of the length
 
     def evaluate(self, now_ms: int) -> None:
-        self._source.evaluate(now_ms)
+        for judge in self._judges:
+            judge.source.evaluate(now_ms)
         while len(self._sums) * self._length_ms <= now_ms:
-            share = self._judge(self._source.counts(self._length_ms, len(self._sums) * self._length_ms))
+            said = [judge.share(self._length_ms, len(self._sums) * self._length_ms) for judge in self._judges]
+            share = max((each for each in said if each is not None), default=None)
             total, bad, touched = self._sums[-1]
             one = Counts(total + 1, bad + share, touched + (share > 0)) if share is not None else self._sums[-1]
             self._sums.append(one)
@@ -143,14 +163,6 @@ class Slices:
 
     def per_period(self, period_ms: int) -> float:
         return period_ms / self._length_ms
-
-    def _judge(self, counts: Counts | None) -> float | None:
-        if counts is None or counts.total <= 0:
-            return None
-        share = min(max(round(counts.bad / counts.total, 10), 0.0), 1.0)
-        if self._limit is None:
-            return share
-        return float(share >= self._limit if self._strict else share > self._limit)
 
 
 def _between(before: Counts, after: Counts) -> Counts:

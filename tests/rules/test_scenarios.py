@@ -20,7 +20,7 @@ the rule has the fault.
 | 8 months are not 30 days | `test_a_budget_comes_back_at_the_turn_of_the_month` |
 | 9 retention too short | `test_a_prometheus_that_forgets_too_soon` |
 | 10 no data shown as met | "the total vanishes while its source is up", "traffic stops" |
-|   | "the source itself is down, which another alert says", `test_parts_weigh_as_they_say` |
+|   | "the source itself is down, which another alert says", `test_burn_rates_add_up` |
 | 11 thresholds like 0.00099999 | `test_thresholds_have_no_float_noise`, "errors at the objective alert nobody" |
 """
 

@@ -58,6 +58,8 @@ PROFILES = [
     Profile(LIBRARY_OF["lamps-lit"], "2h:95%,0", "4/s", 2 * HOUR, 2 * HOUR, ("page",)),
     Profile(LIBRARY_OF["warm-rooms"], "20m:75%,0", "1/s", HOUR / 2, HOUR, ("page",)),
     Profile(LIBRARY_OF["visit"], "40m:100%,0", "20m:5/s,2/s", HOUR, HOUR, ("page", "ticket")),
+    Profile(LIBRARY_OF["visit"], "40m:30%,0", "5/s", HOUR, 2 * HOUR, ("page",)),
+    Profile(LIBRARY_OF["quiet-visit"], "40m:100%,0", "5/s", HOUR, HOUR, ("page", "ticket")),
     Profile(LIBRARY_OF["returns-recorded"], "1h:50%,0", "1/s", HOUR, 2 * HOUR, ("page", "ticket")),
     Profile(LATENCY, "1h:40%,20m:0,15%", "3/s", 2 * HOUR, 3 * HOUR, ("page",)),
 ]

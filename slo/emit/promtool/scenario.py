@@ -57,6 +57,11 @@ def slices_of(promise: Promise) -> Slices | None:
     return max(found, key=lambda slices: slices.length, default=None)
 
 
+def only_counters(promise: Promise) -> bool:
+    """Whether it, and every part of it, is counted by counters: then all of it stands still without traffic."""
+    return all(each.counters for each in [part.promise for part in promise.parts] or [promise])
+
+
 @dataclass(frozen=True)
 class RuleTests:
     """Scenarios that share an evaluation interval make one file."""

@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from slo.emit import promql
 from slo.emit.alerts import budget_alert_name, burn_alert_name, liveness_alert_name
-from slo.emit.promtool.scenario import BUSY, HOUR, MINUTE, NOTHING, SAMPLE, Scenario
+from slo.emit.promtool.scenario import BUSY, HOUR, MINUTE, NOTHING, SAMPLE, Scenario, only_counters
 from slo.emit.promtool.series import Traffic
 from slo.model import Promise, RatioIndicator, Slices, ThresholdIndicator
 
@@ -21,15 +21,17 @@ OVERHEAD = timedelta(seconds=30)
 
 def trap_scenarios(promise: Promise) -> Iterator[Scenario]:
     """What constant errors do not show, as far as it can happen to what the promise counts."""
+    mixed = bool(promise.parts) and not only_counters(promise)  # what is measured goes on, and is a little later
     yield _at_objective(promise)
-    yield _pause(promise)
+    if not mixed:
+        yield _pause(promise)
     if promise.counters or promise.parts:
         yield _restart(promise)
     if promise.counters:
         yield _absent_series(promise)
-    if promise.slices:
+    if promise.slices and not mixed:
         yield _slices_weigh_alike(promise)
-        if promise.slices.target is not None:
+        if promise.slices.target is not None and not promise.parts:
             yield _at_slice_target(promise, promise.slices)
     elif isinstance(promise.indicator, RatioIndicator):
         yield _uneven_traffic(promise)
@@ -51,8 +53,8 @@ def _restart(promise: Promise) -> Scenario:
     events = float(BUSY) * head.length.total_seconds()
     if promise.slices:
         events = head.length / promise.slices.length
-    if promise.parts:
-        events = float(sum(part.weight for part in promise.parts))
+    if promise.of_ratios:
+        events = 1.0
     total = promql.recorded(promql.total_name(head), promise)
     for minutes in (2, 6, 30):
         at = HOUR + minutes * MINUTE
@@ -182,7 +184,7 @@ def liveness_scenarios(promise: Promise) -> Iterator[Scenario]:
         dead.alert(dead.length, name, False)
         yield dead
 
-    if promise.counters is None and not promise.parts:
+    if not only_counters(promise):
         return
     flat = Scenario("traffic stops", [healthy, Traffic(8 * MINUTE, Decimal(0)), Traffic(5 * MINUTE, BUSY)])
     expected = promise.liveness == "zero"

@@ -161,6 +161,44 @@ def test_one_alert_has_one_waiting_time(tmp_path: Path) -> None:
     assert "its page conditions have different alertAfter" in refusals(tmp_path, SLO, two)
 
 
+def test_one_alert_has_one_audience(tmp_path: Path) -> None:
+    duty, desk = (
+        target("webhook", secret_file="/run/secrets/hook").replace("{name: duty", f"{{name: {name}")
+        for name in ("duty", "desk")
+    )
+    both = SLO.replace("[{alertPolicyRef: calm}]", "[{alertPolicyRef: calm}, {alertPolicyRef: slow}]")
+    first = policy() + "  notificationTargets: [{targetRef: duty}]\n"
+    second = policy(LOOK="6h", BURN="6").replace("calm", "slow") + "  notificationTargets: [{targetRef: desk}]\n"
+    said = "its page conditions belong to policies that tell different targets"
+    assert said in refusals(tmp_path, both, first, second, duty, desk)
+    read(tmp_path, both, first, second.replace("targetRef: desk", "targetRef: duty"), duty)
+    read(tmp_path, both, first, second.replace("severity: page", "severity: ticket"), duty, desk)
+
+
+def test_a_threshold_that_nothing_can_exceed_is_refused_where_it_stands(tmp_path: Path) -> None:
+    with pytest.raises(DefinitionErrors) as caught:
+        read(tmp_path, SLO, policy(BURN="1000"))
+    (problem,) = caught.value.errors
+    line = (tmp_path / "all.yaml").read_text().splitlines()[problem.at.line - 1]
+    assert line[problem.at.column - 1 :].startswith("1000")
+    assert (problem.field, problem.code) == ("spec.condition.threshold", "severity-unreachable")
+    assert "less than 1000" in problem.remedy
+
+
+def test_what_nothing_refers_to_is_told(tmp_path: Path) -> None:
+    idle = policy().replace("calm", "idle")
+    condition = "\napiVersion: openslo/v1\nkind: AlertCondition\nmetadata: {name: alone}\nspec:\n  severity: page\n"
+    condition += "  condition: {threshold: 2, lookbackWindow: 1h}\n"
+    deaf = target("webhook", secret_file="/run/secrets/hook").replace(
+        "{name: duty, labels: {team: sales}, ", "{name: deaf, "
+    )
+    found = read(tmp_path, SLO, policy(), idle, condition, target("webhook", secret_file="/run/secrets/hook"), deaf)
+    assert [problem.what for problem in found.unused] == [
+        f"nothing refers to the {kind} {name!r}, so it does nothing"
+        for kind, name in (("AlertPolicy", "idle"), ("AlertCondition", "alone"), ("AlertNotificationTarget", "deaf"))
+    ]
+
+
 def test_missing_data_alerts_if_the_policy_says_so(tmp_path: Path) -> None:
     read(tmp_path, SLO, policy().replace("alertWhenBreaching: true", "alertWhenNoData: true"))
     assert set(alerts(tmp_path)) == {"Watchdog", "ShopAnswersNoData"}

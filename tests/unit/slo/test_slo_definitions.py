@@ -197,6 +197,74 @@ REFUSALS = [
 ]  # fmt: skip
 
 
+MINUTES = ", timeSliceTarget: 0.9, timeSliceWindow: 5m"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        ("displayName: Shop answers", "displayName: *name", "yaml-alias"),
+        ("  service: shop\n", "  service: shop\n  service: other\n", "yaml-duplicate-key"),
+        ("target: 0.999", "target: *goal", "yaml-alias"),
+        ("target: 0.999", "target: !!float 0.999", ""),
+        ("target: 0.999", "target: !goal 0.999", "yaml-tag"),
+    ],
+)
+def test_a_value_that_is_not_read_is_one_problem(tmp_path: Path, old: str, new: str, code: str) -> None:
+    assert SLO.count(old) == 1, old
+    found = problems(tmp_path, SLO.replace(old, new), SERVICE.replace("description", "describtion"))
+    assert [problem.code for problem in found if problem.code.startswith("yaml")] == ([code] if code else [])
+    assert {problem.field for problem in found if not problem.code.startswith("yaml")} == {"spec.describtion"}
+
+
+def test_what_the_rest_of_a_file_may_hold_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    cut = SLO.replace("service: shop", "service: shop\n  describtion: x") + "---\na: [\n---\n" + SERVICE
+    found = problems(tmp_path, cut)
+    assert [(problem.code, problem.field) for problem in found] == [
+        ("reference-unknown", "spec.service"),
+        ("field-unknown", "spec.describtion"),
+        ("yaml-syntax", ""),
+    ]
+    assert found[0].what == "there is no Service 'shop' in what could be read"
+
+
+def test_a_document_without_a_spec_is_there_all_the_same(tmp_path: Path) -> None:
+    sli = "apiVersion: openslo/v1\nkind: SLI\nmetadata: {name: answers}\n"
+    before, rest = SLO.split("  indicator:\n")
+    text = f"{before}  indicatorRef: answers\n{rest[rest.index('  timeWindow') :]}"
+    assert [(p.code, p.field) for p in problems(tmp_path, text, SERVICE, sli)] == [("field-missing", "spec")]
+
+
+COMPOSITE_REFUSALS = [
+    ("Timeslices", (MINUTES, f"{MINUTES}, compositeWeight: §2"), "spec.objectives[1].compositeWeight"),
+    ("Timeslices", (MINUTES, ", timeSliceTarget: 0.9, timeSliceWindow: §1m"), "spec.objectives[1].timeSliceWindow"),
+    ("Occurrences", (", compositeWeight: §1000000", ""), "spec.objectives[0].compositeWeight"),
+    (
+        "Occurrences",
+        (", compositeWeight: §0.0000001", ", compositeWeight: 0.0000001"),
+        "spec.objectives[0].compositeWeight",
+    ),
+]
+
+
+@pytest.mark.parametrize(("method", "more", "field"), COMPOSITE_REFUSALS)
+def test_a_composite_that_cannot_be_executed_is_refused(
+    tmp_path: Path, method: str, more: tuple[str, str], field: str
+) -> None:
+    head = SLO[: SLO.index("  indicator:\n")] + f"  budgetingMethod: {method}\n"
+    query = "{metricSource: {type: Prometheus, spec: {query: shop_total}}}"
+    goals = "".join(
+        f"    - displayName: {name}\n      target: 0.999999\n      indicator: {{spec: {{ratioMetric: {{counter: true, "
+        f"bad: {query}, total: {query}}}}}}}\n" + each.replace(", ", "\n      ").lstrip("\n") + "\n"
+        for name, each in zip(("one", "two"), more, strict=True)
+    )
+    text = f"{head}  timeWindow: [{{duration: 30d, isRolling: true}}]\n  objectives:\n{goals}"
+    before, _, after = text.partition("§")
+    place = Location(str(tmp_path / "0.yaml"), before.count("\n") + 1, len(before) - before.rfind("\n"))
+    found = problems(tmp_path, before + after, SERVICE)
+    assert [(p.at, p.field, p.code) for p in found] == [(place, field, NOT_RUN)]
+
+
 def marked(old: str, new: str) -> tuple[str, int, int]:
     """The definition with a replacement, and the line and column of its mark."""
     assert SLO.count(old) == 1, old
@@ -237,6 +305,7 @@ def test_all_problems_of_all_files_come_at_once_in_order(tmp_path: Path) -> None
         ("0", "field-form"),
         ("0", "field-form"),
         ("1", "field-form"),
+        ("2", "field-missing"),
         ("2", "yaml-alias"),
         ("3", "field-form"),
     ]

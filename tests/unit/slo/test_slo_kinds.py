@@ -88,17 +88,27 @@ def test_a_ratio_of_gauges_weighs_by_the_total() -> None:
     assert expressions("lamps-lit")["slo:total_events:sample"] == 'sum(lamps_installed{job="building"} >= 0)'
 
 
-def test_a_composite_is_the_mean_of_its_parts_by_weight() -> None:
+def test_the_burn_rates_of_a_composites_parts_add_up_by_weight() -> None:
     promise = PROMISES["visit"]
     assert isinstance(promise.indicator, CompositeIndicator)
-    assert [(part.promise.name, part.weight) for part in promise.parts] == [
-        ("visit-finding", Decimal(3)),
-        ("visit-taking", Decimal(1)),
+    assert [(part.promise.name, part.weight, part.share) for part in promise.parts] == [
+        ("visit-finding", Decimal(3), Decimal("0.9")),
+        ("visit-taking", Decimal(1), Decimal("0.1")),
     ]
-    assert promise.objective == Decimal("0.97")  # (3 x 0.98 + 0.94) / 4
+    assert promise.objective == Decimal("0.994")  # 1 - 1 / (3 / 0.02 + 1 / 0.06)
+    for part in promise.parts:  # at the whole of its budget, and the others at nothing
+        assert part.share * part.promise.budget / promise.budget == part.weight
     rules = expressions("visit")
-    assert '3 * slo:sli_error:ratio_rate1h{slo="visit-finding"}' in rules["slo:bad_events:increase1h"]
-    assert '0 * slo:sli_error:ratio_rate1h{slo="visit-taking"} + 1' in rules["slo:total_events:increase1h"]
+    assert '0.9 * slo:sli_error:ratio_rate1h{slo="visit-finding"}' in rules["slo:bad_events:increase1h"]
+    assert rules["slo:total_events:increase1h"].startswith("group(")
+
+
+def test_a_composite_of_slices_has_slices_of_its_own_and_the_strictest_target() -> None:
+    promise = PROMISES["quiet-visit"]
+    assert (promise.unit, promise.objective) == ("time slices", Decimal("0.99"))
+    rules = expressions("quiet-visit")
+    assert rules["slo:slice_error:ratio"].startswith("max(")
+    assert rules["slo:bad_events:increase1h"] == 'sum_over_time(slo:slice_error:ratio{slo="quiet-visit"}[1h:5m])'
 
 
 def test_a_composite_alone_alerts_and_says_which_part_is_missing() -> None:

@@ -27,6 +27,7 @@ from slo.parse.tree import parse_tree
 from slo.publish import REPOSITORY
 from tests.unit.slo.example import LATENCY, promise
 
+HALF = Decimal("0.5")
 DEFINITIONS = REPOSITORY / "slo" / "definitions"
 EXPOSED = """\
 # HELP http_server_request_duration_seconds Time to the answer.
@@ -132,9 +133,9 @@ def test_all_errors_of_all_files_at_once(definitions: Path) -> None:
     result = run("--definitions", str(definitions))
     assert result.exit_code == 1
     *lines, hint = result.stderr.strip().splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 5
     assert all(line.startswith("error: ") for line in lines)
-    assert hint == "What they mean: signalbox slo lint --explain SB007"
+    assert hint == "What they mean: signalbox slo lint --explain SB012"
     assert run("--definitions", str(definitions), "--fail-on", "never").exit_code == 0
 
 
@@ -363,6 +364,6 @@ def test_every_problem_that_the_compiler_can_raise_is_in_the_catalogue() -> None
 @pytest.mark.parametrize(("total", "found"), [('r{job="a"}', []), ("r", ["liveness-unguarded"])])
 def test_a_composite_is_guarded_if_its_parts_are(total: str, found: list[str]) -> None:
     one = promise(indicator=RatioIndicator(parse_selector(total), parse_selector('r{job="a",code="500"}'), "bad"))
-    whole = promise(indicator=CompositeIndicator((Part(one, Decimal(1)), Part(promise(), Decimal(2)))))
+    whole = promise(indicator=CompositeIndicator((Part(one, Decimal(1), HALF), Part(promise(), Decimal(1), HALF))))
     codes = [problem.code for problem in lint_promises([whole])]
     assert [code for code in codes if code == "liveness-unguarded"] == found

@@ -88,7 +88,7 @@ def test_an_outage_that_takes_the_traffic_along_is_seen_late() -> None:
 
 
 def test_a_policy_waits_as_it_says_and_takes_a_burn_rate_just_as_high() -> None:
-    condition = Condition("page", Decimal(50), True, HOUR, timedelta(minutes=5), NOWHERE)
+    condition = Condition("page", Decimal(50), True, HOUR, timedelta(minutes=5), NOWHERE, NOWHERE)
     table = table_of((condition,), THIRTY_DAYS)
     patient = [AlertPolicy("patient", (condition,), False, False, ())]
     steady = constant(0.05, 2 * HOUR, windows=table, policies=tuple(patient)).first("page")
@@ -103,7 +103,7 @@ def test_a_policy_waits_as_it_says_and_takes_a_burn_rate_just_as_high() -> None:
 
 
 def test_a_policy_that_does_not_ask_for_missing_data_is_not_told_of_it() -> None:
-    condition = Condition("page", Decimal(50), False, HOUR, timedelta(0), NOWHERE)
+    condition = Condition("page", Decimal(50), False, HOUR, timedelta(0), NOWHERE, NOWHERE)
     quiet = (AlertPolicy("quiet", (condition,), False, False, ()),)
     stops = [Step(timedelta(minutes=5), 10.0), Step(None, 0.0)]
     table = table_of((condition,), THIRTY_DAYS)
