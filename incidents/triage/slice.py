@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from incidents.progress import Progress
 from incidents.triage.windows import BEFORE, LEAST_S, window_length_s
 
 WATCHDOG = "watchdog"
+PAUSE_STEPS = 3
 _FIRING = 'ALERTS{alertstate="firing",replay="%s"}'
 
 
@@ -53,20 +55,29 @@ async def load_slice(bundle: Path, urls: Mapping[str, str], receivers: Mapping[s
 
 
 async def observe_alerts(backends: Backends, where: Slice) -> list[dict[str, Any]]:
-    """The alerts that fired in a slice, with the fields of a page that are known there. One that is `early` began
-    before anything that it could be compared with. Raises BackendError."""
+    """The alerts that fired in a slice, each time anew, with the fields of a page that are known there. One that is
+    `early` began before anything that it could be compared with. Raises BackendError."""
     found = await backends.query_range(_FIRING % where.label, where.start, where.end)
     return [
         {
             "id": f"{series.labels['alertname']}@{where.label}",
             "alert": series.labels["alertname"],
             "tier": series.labels.get("tier", ""),
-            "starts_at": datetime.fromtimestamp(series.points[0][0], UTC).isoformat(),
-            "early": series.points[0][0] < where.start + LEAST_S,
+            "starts_at": datetime.fromtimestamp(start, UTC).isoformat(),
+            "early": start < where.start + LEAST_S,
         }
         for series in found
-        if series.points and series.labels.get("tier") != WATCHDOG
+        if series.labels.get("tier") != WATCHDOG
+        for start in firings([at for at, _ in series.points])
     ]
+
+
+def firings(moments: list[float]) -> list[float]:
+    """When an alert began to fire, each time that it did: after a pause of several of its usual steps it is another."""
+    if not moments:
+        return []
+    usual_s = min((later - earlier for earlier, later in pairwise(moments)), default=0.0)
+    return [moments[0], *(later for earlier, later in pairwise(moments) if later - earlier > PAUSE_STEPS * usual_s)]
 
 
 def choose_alert(alerts: list[dict[str, Any]], name: str | None) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, Float, Integer, Row, Text, TextClause, Uuid, bindparam, text
+from sqlalchemy import ARRAY, BigInteger, BindParameter, Float, Integer, Row, Text, TextClause, Uuid, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.data.engines import Databases
@@ -83,24 +83,32 @@ _PLACE = text(
     """
 ).bindparams(_order_id, _user_id, _total_cents, _currency, _product_ids, _quantities, _prices)
 
+# Locked in the same order, and by a statement before the one that changes them. A statement that did both was seen to
+# deadlock: a row that had changed while it waited was looked up again, behind others who waited for what it had locked.
+_LOCK_RESERVED = """
+    SELECT id FROM products WHERE id IN (SELECT product_id FROM stock_reservations WHERE {which})
+    ORDER BY id FOR NO KEY UPDATE
+"""
 # Several reservations may hold the same product, so quantities are added up before they are given back.
 _GIVE_BACK = """
     WITH released AS (
         DELETE FROM stock_reservations WHERE {which} RETURNING order_id, product_id, quantity
     ), total AS (
         SELECT product_id, sum(quantity) AS quantity FROM released GROUP BY product_id
-    ), locked AS (
-        SELECT id, quantity FROM products JOIN total ON id = product_id
-        ORDER BY id FOR NO KEY UPDATE OF products
     ), given_back AS (
-        UPDATE products SET stock = stock + locked.quantity FROM locked WHERE products.id = locked.id
+        UPDATE products SET stock = stock + total.quantity FROM total WHERE id = product_id
     )
     SELECT DISTINCT order_id FROM released
 """
-_RELEASE = text(_GIVE_BACK.format(which="order_id = :order_id")).bindparams(_order_id)
-_RELEASE_EXPIRED = text(
-    _GIVE_BACK.format(which="created_at < now() - make_interval(secs => :older_than_s)")
-).bindparams(_older_than_s)
+
+
+def _releasing(which: str, parameter: BindParameter[Any]) -> tuple[TextClause, TextClause]:
+    lock, give_back = (text(words.format(which=which)).bindparams(parameter) for words in (_LOCK_RESERVED, _GIVE_BACK))
+    return lock, give_back
+
+
+_RELEASE = _releasing("order_id = :order_id", _order_id)
+_RELEASE_EXPIRED = _releasing("created_at < now() - make_interval(secs => :older_than_s)", _older_than_s)
 
 _FIND = text(
     """
@@ -140,12 +148,12 @@ class SqlOrderRepository:
     async def release(self, order_id: UUID, *, charged: bool) -> None:
         """Give the stock reserved for an order back; and see a charge undone where there may be one."""
         async with self._databases.transaction() as connection:
-            await _release(connection, _RELEASE.bindparams(order_id=order_id), charged=charged)
+            await _release(connection, _RELEASE, {"order_id": order_id}, charged=charged)
 
     async def release_expired(self, older_than_s: float) -> int:
         """Release every reservation older than this, as perhaps charged; how many there were."""
         async with self._databases.transaction() as connection:
-            return await _release(connection, _RELEASE_EXPIRED.bindparams(older_than_s=older_than_s), charged=True)
+            return await _release(connection, _RELEASE_EXPIRED, {"older_than_s": older_than_s}, charged=True)
 
     async def place(
         self, order_id: UUID, user_id: int, items: Sequence[Item], currency: str, claim: Claim | None = None
@@ -185,8 +193,12 @@ class SqlOrderRepository:
         return None if delay_s is None else float(delay_s)
 
 
-async def _release(connection: AsyncConnection, statement: TextClause, *, charged: bool) -> int:
-    released = (await connection.execute(statement)).scalars().all()
+async def _release(
+    connection: AsyncConnection, statements: tuple[TextClause, TextClause], given: dict[str, Any], *, charged: bool
+) -> int:
+    lock, give_back = statements
+    await connection.execute(lock, given)
+    released = (await connection.execute(give_back, given)).scalars().all()
     if charged:
         for order_id in released:
             await enqueue(connection, CANCEL_QUEUE, str(order_id), scope_headers(), priority=CANCEL_PRIORITY)

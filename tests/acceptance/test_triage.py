@@ -35,7 +35,7 @@ def load(stack: Stack) -> Iterator[threading.Event]:
                     return
                 items = [{"product_id": 100 + number % 500, "quantity": 1}]
                 for method, path, body in (
-                    ("GET", f"/v1/products/{200 + number % 50}", None),
+                    ("GET", f"/v1/products/{200 + number % 10}", None),
                     ("GET", "/v1/products?limit=10", None),
                     ("POST", "/v1/orders", {"user_id": 1 + number % 900, "items": items}),
                 ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from incidents.triage.slice import choose_alert
+from incidents.triage.slice import choose_alert, firings
 
 
 def alert(name: str, tier: str, minute: int, *, early: bool = False) -> dict[str, object]:
@@ -39,3 +39,18 @@ def test_the_first_page_that_has_a_time_before(
     alerts: list[dict[str, object]], name: str | None, chosen: dict[str, object] | None
 ) -> None:
     assert choose_alert(alerts, name) == chosen
+
+
+@pytest.mark.parametrize(
+    ("moments", "starts"),
+    [
+        ([], []),
+        ([5.0], [5.0]),
+        ([5.0, 6.0, 7.0], [5.0]),
+        ([5.0, 6.0, 8.0, 9.0], [5.0]),  # one look that brought nothing
+        ([5.0, 6.0, 40.0, 41.0, 90.0], [5.0, 40.0, 90.0]),
+        ([0.0, 30.0, 60.0, 300.0, 330.0], [0.0, 300.0]),
+    ],
+)
+def test_an_alert_that_comes_back_began_anew(moments: list[float], starts: list[float]) -> None:
+    assert firings(moments) == starts
