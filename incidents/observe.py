@@ -103,10 +103,12 @@ class Backends:
         data = await self._prometheus(
             "query_range", {"query": self.at_window(query), "start": start, "end": end, "step": step_s}
         )
-        return [
-            Series(dict(entry["metric"]), [(float(at), _finite(float(value))) for at, value in entry["values"]])
-            for entry in data["result"]
-        ]
+        return _series(data)
+
+    async def samples(self, selector: str, start: float, end: float) -> list[Series]:
+        """The samples of a selector as they are kept: where there are none, there is nothing. Raises BackendError."""
+        data = await self._prometheus("query", {"query": f"{selector}[{math.ceil(end - start)}s]", "time": end})
+        return _series(data)
 
     async def query_exemplars(self, query: str, start: float, end: float) -> list[dict[str, Any]]:
         """Exemplars of the series that a selector matches, the newest first. Raises BackendError."""
@@ -225,6 +227,13 @@ class Backends:
             raise Unreached(f"{name} does not answer ({type(error).__name__})") from None
         except ValueError:
             raise BackendError(f"{name} answered something that is not JSON") from None
+
+
+def _series(data: dict[str, Any]) -> list[Series]:
+    return [
+        Series(dict(entry["metric"]), [(float(at), _finite(float(value))) for at, value in entry["values"]])
+        for entry in data["result"]
+    ]
 
 
 def _finite(value: float) -> float | None:
