@@ -54,6 +54,10 @@ class Problems(list[Problem]):
             raise TooManyProblems
         super().append(problem)
 
+    def extend(self, problems: Iterable[Problem]) -> None:
+        for problem in problems:
+            self.append(problem)
+
 
 class DefinitionErrors(Exception):
     """Everything that is wrong with a tree of definitions, in the order of file, line and column."""

@@ -151,7 +151,8 @@ def _composite(
     lengths = {promise.slices.length for promise in promises if promise.slices}
     windows = draft.windows.for_slices(max(lengths)) if lengths else draft.windows
     burns = [weight / promise.budget for promise, weight in zip(promises, weights, strict=True)]
-    budget = min(promise.budget for promise in promises) if sliced else 1 / sum(burns, Decimal())
+    together = sum(burns, Decimal())
+    budget = min(promise.budget for promise in promises) if sliced else 1 / together
     if sliced and len(lengths) > 1:
         what = "differs from that of another objective, so no slice is bad for both"
         places[-1].problem("timeSliceWindow", "not-executable", what, "Give all objectives of a composite the same")
@@ -163,7 +164,7 @@ def _composite(
     parts = zip(promises, weights, burns, strict=True)
     indicator: Indicator = CompositeIndicator(
         tuple(
-            Part(replace(promise, windows=windows), weight, burn.plain((each / sum(burns)).quantize(SHARE_STEP)))
+            Part(replace(promise, windows=windows), weight, burn.plain((each / together).quantize(SHARE_STEP)))
             for promise, weight, each in parts
         )
     )

@@ -102,8 +102,7 @@ def _read_all(definitions: Path, catalogue: Catalogue) -> Catalogue:
             catalogue.incomplete = True
             continue
         documents, problems = parse_nodes(data, shown)
-        for problem in problems:
-            catalogue.problems.append(problem)
+        catalogue.problems.extend(problems)
         for document in documents:
             catalogue.add(document)
     catalogue.read()

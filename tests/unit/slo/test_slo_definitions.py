@@ -49,6 +49,7 @@ spec:
   objectives:
     - target: 0.999
 """
+SLO_BY_REFERENCE = SLO[: SLO.index("  indicator:\n")] + "  indicatorRef: answers\n" + SLO[SLO.index("  timeWindow:") :]
 
 
 def parse(folder: Path, *texts: str) -> tuple[Promise, ...]:
@@ -86,9 +87,7 @@ def test_an_indicator_by_reference_and_a_target_in_percent(tmp_path: Path) -> No
         "    good: {metricSource: {type: Prometheus, spec: {query: good_total}}}\n"
         "    total: {metricSource: {type: Prometheus, spec: {query: all_total}}}\n"
     )
-    before, rest = SLO.split("  indicator:\n")
-    after = rest[rest.index("  timeWindow") :]
-    by_reference = f"{before}  indicatorRef: answers\n{after}".replace("target: 0.999", "targetPercent: 99.95")
+    by_reference = SLO_BY_REFERENCE.replace("target: 0.999", "targetPercent: 99.95")
     (promise,) = parse(tmp_path, f"{by_reference}---\n{sli}---\n{SERVICE}")  # in any order
     assert promise.indicator.counts == "good"
     assert promise.objective == Decimal("0.9995")
@@ -230,9 +229,9 @@ def test_what_the_rest_of_a_file_may_hold_is_not_said_to_be_missing(tmp_path: Pa
 
 def test_a_document_without_a_spec_is_there_all_the_same(tmp_path: Path) -> None:
     sli = "apiVersion: openslo/v1\nkind: SLI\nmetadata: {name: answers}\n"
-    before, rest = SLO.split("  indicator:\n")
-    text = f"{before}  indicatorRef: answers\n{rest[rest.index('  timeWindow') :]}"
-    assert [(p.code, p.field) for p in problems(tmp_path, text, SERVICE, sli)] == [("field-missing", "spec")]
+    assert [(p.code, p.field) for p in problems(tmp_path, SLO_BY_REFERENCE, SERVICE, sli)] == [
+        ("field-missing", "spec")
+    ]
 
 
 COMPOSITE_REFUSALS = [
@@ -258,17 +257,20 @@ def test_a_composite_that_cannot_be_executed_is_refused(
         f"bad: {query}, total: {query}}}}}}}\n" + each.replace(", ", "\n      ").lstrip("\n") + "\n"
         for name, each in zip(("one", "two"), more, strict=True)
     )
-    text = f"{head}  timeWindow: [{{duration: 30d, isRolling: true}}]\n  objectives:\n{goals}"
-    before, _, after = text.partition("§")
-    place = Location(str(tmp_path / "0.yaml"), before.count("\n") + 1, len(before) - before.rfind("\n"))
-    found = problems(tmp_path, before + after, SERVICE)
-    assert [(p.at, p.field, p.code) for p in found] == [(place, field, NOT_RUN)]
+    text, *place = found_mark(f"{head}  timeWindow: [{{duration: 30d, isRolling: true}}]\n  objectives:\n{goals}")
+    found = problems(tmp_path, text, SERVICE)
+    assert [(p.at, p.field, p.code) for p in found] == [(Location(str(tmp_path / "0.yaml"), *place), field, NOT_RUN)]
 
 
 def marked(old: str, new: str) -> tuple[str, int, int]:
     """The definition with a replacement, and the line and column of its mark."""
     assert SLO.count(old) == 1, old
-    before, _, after = SLO.replace(old, new).partition("§")
+    return found_mark(SLO.replace(old, new))
+
+
+def found_mark(text: str) -> tuple[str, int, int]:
+    """The text without its mark, and the mark's line and column."""
+    before, _, after = text.partition("§")
     return before + after, before.count("\n") + 1, len(before) - before.rfind("\n")
 
 
