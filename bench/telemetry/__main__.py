@@ -37,7 +37,9 @@ def main() -> int:
     """Measure, print, write. Returns 1 when a mode lost something or the stack is not up."""
     parser = argparse.ArgumentParser(prog="python -m bench.telemetry", description=__doc__)
     parser.add_argument("--starts", type=int, default=6, help="how often every process is started (default 6)")
-    parser.add_argument("--pairs", type=int, default=3, help="rounds a route and start (default 3)")
+    parser.add_argument(
+        "--pairs", type=int, default=4, help="rounds a route and start (default 4, in which every order comes once)"
+    )
     parser.add_argument("--seconds", type=float, default=1.5, help="load of one slot (default 1.5)")
     parser.add_argument("--routes", nargs="+", choices=[route.name for route in ROUTES], help="default: all")
     parser.add_argument("--no-write", action="store_true", help="print only")
@@ -52,7 +54,7 @@ def main() -> int:
         for start in range(options.starts):
             with (
                 tempfile.TemporaryDirectory(prefix="bench-telemetry-") as folder,
-                run_subjects(environment, resolve("collector").main, Path(folder), token) as subjects,
+                run_subjects(environment, resolve("collector").main, Path(folder), token, start) as subjects,
             ):
                 for route in routes:
                     console.print(f"start {start + 1} of {options.starts}: {route.name}")

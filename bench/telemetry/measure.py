@@ -9,7 +9,7 @@ import asyncio
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench.telemetry.load import Failed, Route, drive
@@ -95,16 +95,24 @@ def _settled(subject: Subject) -> int:
 def measure(
     route: Route, subjects: Mapping[str, Subject], spans: Mapping[str, int], pairs: int, requests: int, seed: int
 ) -> dict[str, list[float]]:
-    """CPU µs a request by mode: ``pairs`` rounds of one slot a mode, in an order drawn anew each time.
+    """CPU µs a request by mode: ``pairs`` rounds of one slot a mode, in a balanced order.
 
     ``spans``: how many one request makes, by mode.
     """
-    order = random.Random(f"{route.name} {seed}")
     taken: dict[str, list[float]] = {mode: [] for mode in subjects}
     for number in range(pairs):
-        for mode in order.sample(list(subjects), len(subjects)):
+        for mode in balanced_order(list(subjects), seed + number):
             taken[mode].append(run_slot(route, subjects[mode], requests, seed + number, spans[mode]))
     return taken
+
+
+def balanced_order(modes: Sequence[str], number: int) -> list[str]:
+    """Round ``number`` of a Williams design: in as many rounds as there are modes (an even number) each mode comes
+    once in every place, and once after every other mode, so that what a slot leaves to the next is shared out evenly.
+    """
+    count = len(modes)
+    places = (-(step // 2) if step % 2 == 0 else step // 2 + 1 for step in range(count))
+    return [modes[(place + number) % count] for place in places]
 
 
 def summarize(taken: Mapping[str, list[float]]) -> Figures:

@@ -76,11 +76,15 @@ class Subject:
 
 @contextmanager
 def run_subjects(
-    environment: Mapping[str, str], collector: Path, folder: Path, token: str | None
+    environment: Mapping[str, str], collector: Path, folder: Path, token: str | None, turn: int
 ) -> Iterator[dict[str, Subject]]:
-    """All modes side by side, each idle until it is driven. ``environment``: what the service needs to run."""
+    """All modes side by side, each idle until it is driven. ``environment``: what the service needs to run; ``turn``:
+    which mode is started first.
+    """
     with ExitStack() as stack:
-        yield {mode: stack.enter_context(_run_subject(mode, environment, collector, folder, token)) for mode in MODES}
+        order = [MODES[(turn + place) % len(MODES)] for place in range(len(MODES))]
+        made = {mode: stack.enter_context(_run_subject(mode, environment, collector, folder, token)) for mode in order}
+        yield {mode: made[mode] for mode in MODES}
 
 
 @contextmanager

@@ -5,24 +5,20 @@ Owns delivery: retries, back-off, what is given up and how that is counted. Know
 
 from __future__ import annotations
 
-import http.client
 import random
 import threading
 from collections import deque
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from service.telemetry import otlp
 from service.telemetry.instruments import Instruments
 from service.telemetry.pace import Pace
+from service.telemetry.post import Poster, PostFailed
 
 MAX_BUFFERED_BYTES = 24 * 1024 * 1024  # of the 64 MiB that telemetry may hold while everything stands still
 MAX_REQUEST_SPANS = 8192
 # Collectors refuse a body of more than 20 MiB for good (confighttp's max_request_body_size), and it is held twice.
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
-# How long spans gather before they are sent: a request costs half a millisecond of CPU however many it carries. More
-# would be felt: data is in the backends within 2 s (promise 1), and the keep policy takes most of these.
-GATHER_S = 0.25
 RETRYABLE = frozenset({408, 429, 502, 503, 504})  # OTLP/HTTP specification, "Failures"
 
 
@@ -42,16 +38,14 @@ class SpanExporter:
         max_bytes: int = MAX_BUFFERED_BYTES,
         timeout_s: float = 5.0,
     ) -> None:
-        self._address = urlsplit(url) if url else None
+        self._poster = Poster(f"{url.rstrip('/')}/v1/traces", "application/x-protobuf", timeout_s) if url else None
         self._resource = resource
         self._max_bytes = max_bytes
-        self._timeout_s = timeout_s
         self._pending: deque[tuple[bytes, int]] = deque()
         self._bytes = 0
         self._lock = threading.Lock()
-        self._pace = Pace(GATHER_S)
+        self.pace = Pace()
         self._stopping = threading.Event()
-        self._connection: http.client.HTTPConnection | None = None
         self._produced = instruments.produced.labels("spans")
         self._exported = instruments.exported.labels("spans")
         self._dropped = {
@@ -60,23 +54,24 @@ class SpanExporter:
         }
 
     def start(self) -> None:
-        if self._address:
+        if self._poster:
             threading.Thread(target=self._run, name="telemetry-spans", daemon=True).start()
 
     def after_fork(self) -> None:
         """In the child: the parent delivers what is pending, over its own connection."""
         self._lock = threading.Lock()
-        self._pace.begin()
+        self.pace.begin()
         self._pending.clear()
         self._bytes = 0
-        self._connection = None
+        if self._poster:
+            self._poster.forget()
         self.start()
 
     def put(self, chunk: bytes, spans: int) -> None:
-        """Queue ``chunk``: ``spans`` encoded spans, each a field of ``ScopeSpans``."""
+        """Queue ``chunk``: ``spans`` encoded spans, each a field of ``ScopeSpans``. Sent when ``pace`` says so."""
         self._produced.inc(spans)
-        if self._address is None or self._stopping.is_set():
-            self._dropped["shutdown" if self._address else "disabled"].inc(spans)
+        if self._poster is None or self._stopping.is_set():
+            self._dropped["shutdown" if self._poster else "disabled"].inc(spans)
             return
         with self._lock:
             self._pending.append((chunk, spans))
@@ -85,11 +80,11 @@ class SpanExporter:
                 old, count = self._pending.popleft()
                 self._bytes -= len(old)
                 self._dropped["buffer_full"].inc(count)
-            self._pace.idle.clear()
+            self.pace.idle.clear()
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything queued is delivered; False when that takes longer than ``timeout_s``."""
-        return self._pace.flush(timeout_s)
+        return self.pace.flush(timeout_s)
 
     def stop(self, timeout_s: float) -> None:
         """Flush within ``timeout_s``, then give up what is left and say how much."""
@@ -98,11 +93,11 @@ class SpanExporter:
                 self._dropped["shutdown"].inc(sum(count for _, count in self._pending))
                 self._pending.clear()
         self._stopping.set()
-        self._pace.hurry()
+        self.pace.wake()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self._pace.pause()
+            self.pace.pause()
             while self._pending and not self._stopping.is_set():
                 self._deliver(*self._take())
 
@@ -142,35 +137,21 @@ class SpanExporter:
         with self._lock:
             self._bytes -= size
             if not self._pending:
-                self._pace.idle.set()
+                self.pace.idle.set()
 
     def _post(self, body: bytes) -> tuple[int, int]:
         """``(HTTP status, spans refused)``; status 0 when no answer came."""
-        assert self._address is not None
-        for attempt in (1, 2):
-            fresh = self._connection is None
+        assert self._poster is not None
+        try:
             try:
-                if self._connection is None:
-                    self._connection = self._connect()
-                self._connection.request(
-                    "POST",
-                    f"{self._address.path.rstrip('/')}/v1/traces",
-                    body,
-                    {"content-type": "application/x-protobuf"},
-                )
-                response = self._connection.getresponse()
-                answer = response.read()
-                rejected = otlp.rejected_spans(answer) if response.status == 200 else 0
-                return response.status, rejected
-            except (OSError, http.client.HTTPException, ValueError):
-                if self._connection is not None:
-                    self._connection.close()
-                self._connection = None
-                if fresh or attempt == 2:  # an idle connection that the collector closed deserves one more try
-                    return 0, 0
-        return 0, 0
-
-    def _connect(self) -> http.client.HTTPConnection:
-        assert self._address is not None
-        kind = http.client.HTTPSConnection if self._address.scheme == "https" else http.client.HTTPConnection
-        return kind(self._address.hostname or "", self._address.port, timeout=self._timeout_s)
+                status, answer = self._poster.post(body)
+            except PostFailed as failure:
+                if not failure.reused:
+                    raise
+                status, answer = self._poster.post(body)  # an idle connection that was closed deserves one more try
+        except PostFailed:
+            return 0, 0
+        try:
+            return status, otlp.rejected_spans(answer) if status == 200 else 0
+        except ValueError:  # no answer of a collector
+            return 0, 0

@@ -25,8 +25,6 @@ from service.telemetry.redact import redact_value
 from service.telemetry.spans import exception_name
 
 MAX_BUFFERED_BYTES = 8 * 1024 * 1024  # of the 64 MiB that telemetry may hold while everything stands still
-# How long lines gather before they are written; a process that is killed loses no more than these.
-GATHER_S = 0.25
 
 
 class LineWriter:
@@ -41,7 +39,7 @@ class LineWriter:
         self._pending: deque[tuple[bytes, int]] = deque()
         self._bytes = 0
         self._lock = threading.Lock()
-        self._pace = Pace(GATHER_S)
+        self.pace = Pace()
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._produced = instruments.produced.labels("logs")
@@ -56,13 +54,13 @@ class LineWriter:
     def after_fork(self) -> None:
         """In the child: the parent writes what is pending."""
         self._lock = threading.Lock()
-        self._pace.begin()
+        self.pace.begin()
         self._pending.clear()
         self._bytes = 0
         self.start()
 
     def put(self, chunk: bytes, lines: int = 1) -> None:
-        """Queue ``chunk``: ``lines`` whole lines, each with its newline."""
+        """Queue ``chunk``: ``lines`` whole lines, each with its newline. Written when ``pace`` says so."""
         self._produced.inc(lines)
         with self._lock:
             if self._bytes + len(chunk) > self._max_bytes:
@@ -70,21 +68,21 @@ class LineWriter:
                 return
             self._pending.append((chunk, lines))
             self._bytes += len(chunk)
-            self._pace.idle.clear()
+            self.pace.idle.clear()
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything queued is written; False when that takes longer than ``timeout_s``."""
-        return self._pace.flush(timeout_s)
+        return self.pace.flush(timeout_s)
 
     def stop(self, timeout_s: float) -> None:
         """Flush within ``timeout_s`` and end the thread; a reader that stands still does not hold the process."""
         self.flush(timeout_s)
         self._stopping = True
-        self._pace.hurry()
+        self.pace.wake()
 
     def _run(self) -> None:
         while True:
-            self._pace.pause()
+            self.pace.pause()
             while self._pending:
                 with self._lock:
                     batch = list(self._pending)
@@ -95,7 +93,7 @@ class LineWriter:
                 with self._lock:
                     self._bytes -= len(data)
                     if not self._pending:
-                        self._pace.idle.set()
+                        self.pace.idle.set()
             if self._stopping:
                 return
 

@@ -12,10 +12,11 @@ import logging
 import re
 import traceback
 from binascii import unhexlify
-from collections.abc import Awaitable, Callable, Container, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from opentelemetry.trace import SpanKind, TraceState
+from starlette._utils import get_route_path  # what the router itself uses
 from starlette.requests import ClientDisconnect
 
 from service.telemetry.spans import Parent, RemoteParent, Span, enter, leave, now_ns
@@ -27,6 +28,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+_NO_SCOPE: Scope = {}
 _BACKGROUND = ("starlette.background", "fastapi.background")  # where background tasks are run
 _logger = logging.getLogger("service.http")
 _TRACEPARENT = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}").fullmatch
@@ -37,12 +39,14 @@ class ServerSpan(Span):
 
     ``status``: what was sent, 0 until then. ``raised``: the application ended without having answered, mostly by an
     exception.
-    ``scope`` is kept until the span is recorded: the route is read from it then.
+    ``scope`` is let go when the request is over: what is kept longer is memory that the next request would have found
+    warm, and work for the garbage collector. ``method`` and ``route`` (its template) are what is left of it.
     """
 
     name = ""
     kind = SpanKind.SERVER
     parent: Parent = None
+    method = route = ""
     status = 0
     raised = False
     _answered_ns = 0
@@ -104,11 +108,14 @@ class ServerSpan(Span):
             self.fail(exception)
         _logger.exception("unhandled exception")
 
-    def finish(self) -> None:
-        """Hand the span over; called once, when the application has returned."""
+    def finish(self, template: Callable[[Scope], str]) -> None:
+        """Hand the span over; called once, when the application has returned. ``template``: the route of a scope."""
         if not self._answered_ns:
             self.raised = self.raised or self._forgotten()
-        self._send = None
+        scope = self.scope
+        self.inherited_parent()  # while the headers are there
+        self.method, self.route = scope["method"], template(scope)
+        self.scope, self._send = _NO_SCOPE, None
         self.end_ns = self._answered_ns or now_ns()
         self._sink(self)
 
@@ -117,18 +124,33 @@ class ServerSpan(Span):
 
 
 class TelemetryMiddleware:
-    """Outermost of the application, outside its error handlers: what they answer and log belongs to the span."""
+    """Outermost of the application, outside its error handlers: what they answer and log belongs to the span.
 
-    def __init__(self, app: App, sink: Callable[[Span], None], websocket: App, unobserved: Container[str]) -> None:
+    ``unobserved``: paths that leave no trace, and who answers them.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        sink: Callable[[Span], None],
+        template: Callable[[Scope], str],
+        websocket: App,
+        unobserved: Mapping[str, App],
+    ) -> None:
         self.app = app
         self.sink = sink
+        self.template = template
         self.websocket = websocket
         self.unobserved = unobserved
         self.active = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in self.unobserved:
+        if scope["type"] != "http":
             await (self.websocket if scope["type"] == "websocket" else self.app)(scope, receive, send)
+            return
+        path = get_route_path(scope) if scope.get("root_path") else scope["path"]
+        if path in self.unobserved:
+            await self.unobserved[path](scope, receive, send)
             return
         span = ServerSpan(scope, send, self.sink)
         token = enter(span)
@@ -141,7 +163,7 @@ class TelemetryMiddleware:
         finally:
             self.active -= 1
             leave(token)
-            span.finish()
+            span.finish(self.template)
 
 
 def in_background(exception: BaseException) -> bool:

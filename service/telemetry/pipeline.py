@@ -12,12 +12,11 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
 import orjson
 from opentelemetry.trace import SpanKind, StatusCode
-from starlette.applications import Starlette
 
 from service.telemetry import catalog, otlp
 from service.telemetry.export import SpanExporter
@@ -25,14 +24,11 @@ from service.telemetry.instruments import Distribution, Instruments, Taken
 from service.telemetry.lines import LineWriter, timestamp
 from service.telemetry.middleware import ServerSpan
 from service.telemetry.outcome import Outcome, classify_response
-from service.telemetry.routes import RouteTemplates
 from service.telemetry.spans import Parent, Span, now_ns, wall_clock_offset
 
 ROUND = 256  # spans that do not wait for the ticker: 2 ms of work, and a bound of what is held
-TICK_S = 0.2  # data is in the backends within 2 s (promise 1); this is this process's share of it
 
 _EXEMPLAR = otlp.delimited(b"\x4a", otlp.key_value(catalog.EXEMPLAR_ATTRIBUTE, True))
-_NO_SCOPE: dict[str, Any] = {}
 _SEVERITY = {"good": "INFO", "excluded": "INFO", "bad": "ERROR"}
 
 
@@ -72,7 +68,7 @@ class RequestShape:
 
 
 class Pipeline:
-    """``accept`` is the sink of every span; ``drain`` does a round; ``start`` runs the ticker."""
+    """``accept`` is the sink of every span; ``drain`` does rounds until none is left."""
 
     def __init__(
         self,
@@ -84,10 +80,8 @@ class Pipeline:
         self._instruments = instruments
         self._exporter = exporter
         self._writer = writer
-        self._routes = RouteTemplates(None)
         self._finished: deque[Span] = deque()
         self._draining = threading.Lock()
-        self._stopping = threading.Event()
         self._shapes: dict[tuple[str, str, int, Outcome], RequestShape] = {}
         self._ceiling = catalog.MAX_MORE_SHAPES
         self._plain: dict[tuple[str, int], otlp.SpanShape] = {}
@@ -100,30 +94,10 @@ class Pipeline:
         if len(finished) >= ROUND:
             self.drain()
 
-    def observe_app(self, app: Starlette) -> None:
-        """Say which application the server spans are of: templates of mounted parts are looked up in its routes."""
-        self._routes = RouteTemplates(app)
-
-    def template(self, scope: MutableMapping[str, Any]) -> str:
-        """Route template of a scope that the application has taken."""
-        return self._routes.template(scope)
-
-    def start(self) -> None:
-        threading.Thread(target=self._tick, name="telemetry-ticker", daemon=True).start()
-
     def after_fork(self) -> None:
-        """In the child: what is under way is the parent's, and so is its thread."""
+        """In the child: what is under way is the parent's."""
         self._draining = threading.Lock()
         self._finished.clear()
-        self.start()
-
-    def stop(self) -> None:
-        self._stopping.set()
-        self.drain(wait=True)
-
-    def _tick(self) -> None:
-        while not self._stopping.wait(TICK_S):
-            self.drain()
 
     def drain(self, *, wait: bool = False) -> None:
         """Convert everything finished so far. If a round is under way elsewhere it takes these too."""
@@ -162,10 +136,9 @@ class Pipeline:
     # one span of each kind
 
     def _server(self, span: ServerSpan, offset: int, taken: Taken, lines: list[str]) -> bytes:
-        scope = span.scope
         status = span.status or 500 if span.raised else span.status
         outcome = classify_response(status, complete=span.complete, raised=span.raised)
-        shape = self._shape(scope["method"], self._routes.template(scope), status, outcome)
+        shape = self._shape(span.method, span.route, status, outcome)
         seconds = (span.end_ns - span.start_ns) / 1e9
         ids = span.ids()
         error = ""
@@ -179,7 +152,6 @@ class Pipeline:
             f'"http.server.request.duration":{seconds:.6f},{shape.line}{error}}}\n'
         )
         exemplar = shape.duration.observe(seconds, ids, taken)
-        span.scope = _NO_SCOPE
         return self._encode(span, shape.span, offset, _EXEMPLAR if exemplar else b"")
 
     def _call(self, span: CallSpan, offset: int, taken: Taken) -> bytes:

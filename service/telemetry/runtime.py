@@ -16,7 +16,7 @@ from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
 from service.telemetry.instruments import Instruments
 from service.telemetry.stalls import LoopWatch
 
-LAG_INTERVAL_S = 0.1
+LAG_INTERVAL_S = 0.2
 QUEUE_INTERVAL_S = 1.0
 
 

@@ -31,8 +31,9 @@ from service.telemetry.instruments import Instruments
 from service.telemetry.lines import JsonFormatter, LineHandler, LineWriter
 from service.telemetry.middleware import App, TelemetryMiddleware, parse_traceparent
 from service.telemetry.null import NullTelemetry
+from service.telemetry.pace import Ticker
 from service.telemetry.pipeline import Pipeline
-from service.telemetry.routes import route_templates
+from service.telemetry.routes import RouteTemplates, route_templates
 from service.telemetry.spans import Active, Span, TracerProvider, current_span
 from service.telemetry.stalls import LoopWatch
 from service.telemetry.websocket import WebSocketTelemetry
@@ -79,6 +80,8 @@ class Telemetry:
         self._handler = LineHandler(self.writer, JsonFormatter(identity))
         self._garbage = runtime.GarbagePauses(self.instruments)
         self._loop_watch = LoopWatch(self.instruments, runtime.LAG_INTERVAL_S)
+        self._ticker = Ticker(self._tick, self._loop_watch.pause_s)
+        self._metrics = Route("/metrics", self._answer_scrape)
         self._started = False
         self._tasks: list[asyncio.Task[None]] = []
         self._figures: list[tuple[str, Read]] = []
@@ -93,16 +96,17 @@ class Telemetry:
         To be called before the first request. ``unobserved``: paths beside the platform's own that leave no trace.
         Series of the routes exist, at zero, from the application's start: so a first error is seen as an increase.
         """
-        app.router.routes.insert(0, Route("/metrics", self._metrics, include_in_schema=False))
         build = app.build_middleware_stack
 
         def build_with_telemetry() -> App:
-            self.pipeline.observe_app(app)
             self.pipeline.expect(route_templates(app.routes))
             switch_off_fastapis_own(app)
             inner = build()
-            websocket = WebSocketTelemetry(inner, self.sink, self.pipeline.template, self.instruments)
-            middleware = TelemetryMiddleware(inner, self.sink, websocket, UNOBSERVED_PATHS.union(unobserved))
+            template = RouteTemplates(app).template
+            websocket = WebSocketTelemetry(inner, self.sink, template, self.instruments)
+            # Not a route of the application: every request would be compared with it.
+            others = dict.fromkeys(UNOBSERVED_PATHS.union(unobserved), inner) | {"/metrics": self._metrics.handle}
+            middleware = TelemetryMiddleware(inner, self.sink, template, websocket, others)
             self.instruments.http_server_active.set_function(lambda: middleware.active)
             self.instruments.websocket_open.set_function(lambda: websocket.open)
             return middleware
@@ -172,7 +176,7 @@ class Telemetry:
             trace.set_tracer_provider(TracerProvider(lambda span: current().sink(span)))
         self.writer.start()
         self.exporter.start()
-        self.pipeline.start()
+        self._ticker.start()
         self._garbage.start()
         self.take_over_logging()
         living = weakref.ref(self)
@@ -191,6 +195,14 @@ class Telemetry:
         """A child of ``os.fork`` or ``multiprocessing`` has the buffers and none of the threads: begin anew there."""
         for part in (self.instruments, self.exporter, self.writer, self.pipeline):
             part.after_fork()
+        self._ticker.start()
+
+    def _tick(self) -> None:
+        """Everything that waits for the ticker; the deliverers' own threads take what the pipeline has made."""
+        self._loop_watch.look()
+        self.pipeline.drain()
+        self.exporter.pace.tick()
+        self.writer.pace.tick()
 
     async def shutdown(self, timeout_s: float = 3.0) -> None:
         """Flush what is there and stop, within ``timeout_s`` however the backends behave."""
@@ -203,7 +215,8 @@ class Telemetry:
         """``shutdown`` for a process without a loop."""
         deadline = time.monotonic() + timeout_s
         self._garbage.stop()
-        self.pipeline.stop()
+        self._ticker.stop()
+        self.pipeline.drain(wait=True)
         self.exporter.stop(max(0.0, deadline - time.monotonic()) * 0.7)
         self.writer.stop(max(0.0, deadline - time.monotonic()))
 
@@ -233,7 +246,7 @@ class Telemetry:
         encode, content_type = choose_encoder(accept)
         return encode(self.instruments.registry), content_type
 
-    async def _metrics(self, request: Request) -> Response:
+    async def _answer_scrape(self, request: Request) -> Response:
         body, content_type = self.exposition(request.headers.get("accept", ""))
         return Response(body, media_type=None, headers={"content-type": content_type})
 

@@ -36,7 +36,7 @@ class WebSocketTelemetry:
         self.open = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        connection = Connection(scope, receive, send, self._sink)
+        connection = Connection(scope, receive, send, self._sink, self._template)
         token = enter(connection.span)
         self.open += 1
         try:
@@ -82,8 +82,16 @@ class WebSocketTelemetry:
 class Connection:
     """One connection: its span, its handshake, and how it was closed."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, sink: Callable[[Span], None]) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        sink: Callable[[Span], None],
+        template: Callable[[Scope], str],
+    ) -> None:
         self.scope = scope
+        self._template = template
         self.span = Span("WEBSOCKET", SpanKind.SERVER, remote_parent(scope["headers"]), sink)
         self.accepted_ns = 0
         self.close_code = _ABNORMAL
@@ -131,7 +139,7 @@ class Connection:
         elif self.span.error_type:
             handshake.raised = True
             handshake.error_type = self.span.error_type
-        handshake.finish()
+        handshake.finish(self._template)
 
 
 class Handshake(ServerSpan):

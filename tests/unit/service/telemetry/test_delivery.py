@@ -24,6 +24,7 @@ from service.telemetry import Telemetry, build_telemetry, otlp
 from service.telemetry.export import MAX_REQUEST_BYTES, SpanExporter
 from service.telemetry.instruments import Instruments
 from service.telemetry.lines import LineWriter
+from service.telemetry.pace import Ticker
 from service.telemetry.testing import former_door
 
 SPAN = otlp.SpanShape("n", 1).encode(b"t" * 16, b"s" * 8, b"", 1, 2)
@@ -182,7 +183,9 @@ def test_a_stalled_stdout_blocks_nobody_and_its_lines_are_counted() -> None:
     read, write = os.pipe()
     instruments = Instruments()
     writer = LineWriter(instruments, write, max_bytes=50_000)
+    ticker = Ticker(writer.pace.tick)
     writer.start()
+    ticker.start()
     line = b"x" * 99 + b"\n"
     slowest = 0.0
     for _ in range(5_000):  # 500 kB into a pipe of 64 kB that nobody reads and a buffer of 50 kB
@@ -197,6 +200,7 @@ def test_a_stalled_stdout_blocks_nobody_and_its_lines_are_counted() -> None:
         received += os.read(read, 65536)
     eventually(lambda: balance(instruments, "logs") == 0)
     assert bytes(received) == line * int(5_000 - dropped)
+    ticker.stop()
     writer.stop(1)
     os.close(read)
 
