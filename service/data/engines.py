@@ -52,9 +52,9 @@ class Timeouts:
 
 # SQLSTATEs of a server that cannot do it now: connection exceptions, idle in transaction for too long, a password just
 # being changed, no connections left, cancelled for its time-out, start-up, shut-down; on a replica, in the way of
-# what is replayed
+# what is replayed; a transaction undone because it and another waited for each other, which may be tried again
 # (https://www.postgresql.org/docs/current/errcodes-appendix.html).
-_UNREACHABLE = ("08", "25P03", "28", "40001", "53", "57")
+_UNREACHABLE = ("08", "25P03", "28", "40001", "40P01", "53", "57")
 
 Password = Callable[[], Awaitable[str]]
 

@@ -93,6 +93,27 @@ def test_a_server_that_never_answers_is_given_up_when_connecting(addresses: Addr
     assert SHORT_S * 0.9 < asyncio.run(scenario()) < 2
 
 
+def test_a_transaction_undone_for_a_deadlock_may_be_tried_again(addresses: Addresses) -> None:
+    """Advisory locks of the transaction, taken by two in opposite order: the server undoes one of them."""
+
+    async def take(databases: Databases, first: int, second: int, both: asyncio.Barrier) -> None:
+        async with databases.transaction() as connection:
+            await connection.execute(text(f"SELECT pg_advisory_xact_lock(4711, {first})"))
+            await both.wait()
+            await connection.execute(text(f"SELECT pg_advisory_xact_lock(4711, {second})"))
+
+    async def scenario() -> list[BaseException | None]:
+        async with (
+            pool(addresses.database, statement_s=10) as one,
+            pool(addresses.database, statement_s=10) as other,
+        ):
+            both = asyncio.Barrier(2)
+            return await asyncio.gather(take(one, 1, 2, both), take(other, 2, 1, both), return_exceptions=True)
+
+    ended = asyncio.run(scenario())
+    assert {type(end) for end in ended} == {type(None), DatabaseUnavailable}
+
+
 def test_a_deadline_ends_the_statement_on_the_server_too(addresses: Addresses, sql: Sql) -> None:
     busy = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep(29)%'"
 
