@@ -26,6 +26,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.data import migrations
+from service.data.seed import SCARCE_PRODUCTS
 from stack import backends
 from stack.components import GATEWAY, components
 from stack.layout import Layout
@@ -41,17 +42,18 @@ HANDS, PER_HAND_S = 4, 5.0  # requests a second of each hand
 
 
 class Load:
-    """Readers and buyers who notice every failure. ``answers`` counts them by what came back."""
+    """Readers and buyers who notice every failure. ``answers`` counts them by what came back. Of ``products`` only
+    those are asked for of which there are plenty."""
 
     def __init__(self, url: str, headers: Mapping[str, str], products: int) -> None:
         self.answers: Counter[str] = Counter()
         self._client = httpx.Client(base_url=url, timeout=20, headers=headers)
-        self._products = products
+        self._products = range(SCARCE_PRODUCTS + 1, products + 1)
         self._enough = threading.Event()
         self._hands = [threading.Thread(target=self._work, args=(hand,)) for hand in range(HANDS)]
 
     def _ask(self, turn: int) -> str:
-        product = turn * 7919 % self._products + 1
+        product = self._products[turn * 7919 % len(self._products)]
         try:
             if turn % 4 == 3:
                 order = {"user_id": 1, "items": [{"product_id": product, "quantity": 1}]}
