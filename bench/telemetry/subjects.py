@@ -82,7 +82,8 @@ def run_subjects(
     which mode is started first.
     """
     with ExitStack() as stack:
-        order = [MODES[(turn + place) % len(MODES)] for place in range(len(MODES))]
+        first = turn % len(MODES)
+        order = MODES[first:] + MODES[:first]
         made = {mode: stack.enter_context(_run_subject(mode, environment, collector, folder, token)) for mode in order}
         yield {mode: made[mode] for mode in MODES}
 

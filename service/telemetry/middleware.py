@@ -40,7 +40,8 @@ class ServerSpan(Span):
     ``status``: what was sent, 0 until then. ``raised``: the application ended without having answered, mostly by an
     exception.
     ``scope`` is let go when the request is over: what is kept longer is memory that the next request would have found
-    warm, and work for the garbage collector. ``method`` and ``route`` (its template) are what is left of it.
+    warm, and work for the garbage collector. ``method`` and ``route`` (its template) are what is left of it, or
+    ``unreadable``, which says why the route could not be told.
     """
 
     name = ""
@@ -49,6 +50,7 @@ class ServerSpan(Span):
     method = route = ""
     status = 0
     raised = False
+    unreadable: Exception | None = None
     _answered_ns = 0
     _parent_known = False
 
@@ -114,7 +116,10 @@ class ServerSpan(Span):
             self.raised = self.raised or self._forgotten()
         scope = self.scope
         self.inherited_parent()  # while the headers are there
-        self.method, self.route = scope["method"], template(scope)
+        try:
+            self.method, self.route = scope.get("method", "GET"), template(scope)  # a WebSocket's scope names none
+        except Exception as problem:  # telemetry never raises into a request
+            self.unreadable = problem
         self.scope, self._send = _NO_SCOPE, None
         self.end_ns = self._answered_ns or now_ns()
         self._sink(self)

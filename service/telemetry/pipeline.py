@@ -136,6 +136,8 @@ class Pipeline:
     # one span of each kind
 
     def _server(self, span: ServerSpan, offset: int, taken: Taken, lines: list[str]) -> bytes:
+        if span.unreadable:
+            raise span.unreadable
         status = span.status or 500 if span.raised else span.status
         outcome = classify_response(status, complete=span.complete, raised=span.raised)
         shape = self._shape(span.method, span.route, status, outcome)

@@ -6,6 +6,7 @@ socket and the parser that the server uses. Owns the connection. Knows nothing o
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 from urllib.parse import urlsplit
@@ -35,8 +36,12 @@ class Answer:
         self.body += part
 
     def on_message_complete(self) -> None:
+        switched = self.parser.should_upgrade()
+        if self.parser.get_status_code() < 200 and not switched:
+            return  # an interim answer: the one that counts follows
         self.complete = True
-        self.keep = self.parser.should_keep_alive()  # once the message is over, the parser no longer knows
+        # Once the message is over, the parser no longer knows. After a switch of protocols nothing else is HTTP.
+        self.keep = self.parser.should_keep_alive() and not switched
 
 
 class Poster:
@@ -66,7 +71,8 @@ class Poster:
                 received = self._socket.recv(65536)
                 if not received:
                     raise ConnectionResetError
-                answer.parser.feed_data(received)
+                with contextlib.suppress(httptools.HttpParserUpgrade):
+                    answer.parser.feed_data(received)
         except (OSError, httptools.HttpParserError) as failure:
             self.close()
             raise PostFailed(reused) from failure

@@ -23,10 +23,10 @@ MAX_MOUNTED = 1024
 class RouteTemplates:
     """Templates by route object; mounted applications take the slow, exact way once a route and mount point."""
 
-    def __init__(self, app: Starlette | None) -> None:
+    def __init__(self, app: Starlette) -> None:
         # Of the application only its routes: with its router, a request that is redirected to the path with or without
         # a slash would be named by that path.
-        self._routes = SimpleNamespace(routes=app.routes) if app else None
+        self._routes = SimpleNamespace(routes=app.routes)
         self._mounted: dict[tuple[int, str], str] = {}
 
     def template(self, scope: MutableMapping[str, Any]) -> str:

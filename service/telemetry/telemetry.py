@@ -29,7 +29,7 @@ from service.telemetry.export import SpanExporter
 from service.telemetry.figures import Read, observe_figures
 from service.telemetry.instruments import Instruments
 from service.telemetry.lines import JsonFormatter, LineHandler, LineWriter
-from service.telemetry.middleware import App, TelemetryMiddleware, parse_traceparent
+from service.telemetry.middleware import App, Receive, Scope, Send, TelemetryMiddleware, parse_traceparent
 from service.telemetry.null import NullTelemetry
 from service.telemetry.pace import Ticker
 from service.telemetry.pipeline import Pipeline
@@ -81,7 +81,6 @@ class Telemetry:
         self._garbage = runtime.GarbagePauses(self.instruments)
         self._loop_watch = LoopWatch(self.instruments, runtime.LAG_INTERVAL_S)
         self._ticker = Ticker(self._tick, self._loop_watch.pause_s)
-        self._metrics = Route("/metrics", self._answer_scrape)
         self._started = False
         self._tasks: list[asyncio.Task[None]] = []
         self._figures: list[tuple[str, Read]] = []
@@ -101,11 +100,18 @@ class Telemetry:
         def build_with_telemetry() -> App:
             self.pipeline.expect(route_templates(app.routes))
             switch_off_fastapis_own(app)
+            # Last: every request would be compared with it. What asks otherwise than a scrape is for the application.
+            metrics = Route("/metrics", self._metrics, include_in_schema=False)
+            app.router.routes.append(metrics)
             inner = build()
+
+            def scrape(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+                answers = metrics.app if scope["method"] in ("GET", "HEAD") else inner
+                return answers(scope, receive, send)
+
             template = RouteTemplates(app).template
             websocket = WebSocketTelemetry(inner, self.sink, template, self.instruments)
-            # Not a route of the application: every request would be compared with it.
-            others = dict.fromkeys(UNOBSERVED_PATHS.union(unobserved), inner) | {"/metrics": self._metrics.handle}
+            others = dict.fromkeys(UNOBSERVED_PATHS.union(unobserved), inner) | {"/metrics": scrape}
             middleware = TelemetryMiddleware(inner, self.sink, template, websocket, others)
             self.instruments.http_server_active.set_function(lambda: middleware.active)
             self.instruments.websocket_open.set_function(lambda: websocket.open)
@@ -246,7 +252,7 @@ class Telemetry:
         encode, content_type = choose_encoder(accept)
         return encode(self.instruments.registry), content_type
 
-    async def _answer_scrape(self, request: Request) -> Response:
+    async def _metrics(self, request: Request) -> Response:
         body, content_type = self.exposition(request.headers.get("accept", ""))
         return Response(body, media_type=None, headers={"content-type": content_type})
 

@@ -133,7 +133,6 @@ class Connection:
         handshake, self._handshake = self._handshake, None
         if handshake is None:
             return
-        handshake.scope = {**self.scope, "method": "GET"}  # as it is now: the router has put the route in
         if status:
             handshake.answered(status)
         elif self.span.error_type:

@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry, Histogram
 from service import telemetry
 from service.telemetry import otlp
 from service.telemetry.instruments import Distribution
+from service.telemetry.routes import RouteTemplates
 from service.telemetry.spans import Tracer
 from service.telemetry.testing import Recorded, record
 
@@ -177,6 +178,28 @@ async def test_probes_and_scrapes_are_not_observed(client: Client, recorded: Rec
     await client.get("/metrics")
     await client.get("/livez")
     assert recorded.spans() == []
+
+
+async def test_what_asks_for_metrics_otherwise_than_a_scrape_gets_the_applications_answer(client: Client) -> None:
+    refused = await client.http.post("/metrics")
+    assert (refused.status_code, set(refused.headers["allow"].split(", "))) == (405, {"GET", "HEAD"})
+    assert (await client.http.get("/metrics/")).status_code == 307
+
+
+async def test_a_route_that_cannot_be_told_costs_the_span_and_not_the_request(
+    recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: RouteTemplates, scope: object) -> str:
+        raise RuntimeError("no name")
+
+    monkeypatch.setattr(RouteTemplates, "template", fail)
+    app = an_app(recorded)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
+        assert (await http.get("/api/v1/things/1")).status_code == 200
+    assert recorded.line("a span could not be recorded")["error.type"] == "RuntimeError"
+    dropped = {"signal": "spans", "reason": "encoding"}
+    registry = recorded.telemetry.instruments.registry
+    assert registry.get_sample_value("telemetry_dropped_total", dropped) == 1
 
 
 async def test_strangers_cannot_grow_the_number_of_series(client: Client, recorded: Recorded) -> None:

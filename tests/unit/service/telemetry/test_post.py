@@ -14,6 +14,8 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nh\r\n1\r\ni\r\n0\r\n\r\n"
 CLOSING = b"HTTP/1.1 503 Busy\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 GARBAGE = b"\x16\x03\x01 no HTTP at all\r\n\r\n"
+CONTINUED = b"HTTP/1.1 100 Continue\r\n\r\n" + OK
+SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n"
 CUT_OFF = b"HTTP/1.1 200 OK\r\ncontent-length: 200\r\n\r\nhi"
 
 
@@ -48,7 +50,7 @@ class Server:
                     self.requests.append(received)
                     answer = self.answers.pop(0)
                     connection.sendall(answer)
-                    if answer not in (OK, CHUNKED):
+                    if answer not in (OK, CHUNKED, CONTINUED):
                         break
 
     def close(self) -> None:
@@ -67,9 +69,9 @@ def poster(server: Server) -> Poster:
 
 
 def test_posts_share_a_connection_whatever_form_the_answer_has(server: Server) -> None:
-    server.answers = [OK, CHUNKED, OK]
+    server.answers = [OK, CHUNKED, CONTINUED, OK]
     posts = poster(server)
-    assert [posts.post(b"body") for _ in range(3)] == [(200, b"hi")] * 3
+    assert [posts.post(b"body") for _ in range(4)] == [(200, b"hi")] * 4
     assert server.connections == 1
     head = server.requests[0].split(b"\r\n")
     assert head[0] == b"POST /v1/traces HTTP/1.1"
@@ -81,6 +83,15 @@ def test_a_server_that_closes_after_its_answer_gets_a_new_connection(server: Ser
     server.answers = [CLOSING, OK]
     posts = poster(server)
     assert posts.post(b"body") == (503, b"")
+    assert posts.post(b"body") == (200, b"hi")
+    assert server.connections == 2
+    posts.close()
+
+
+def test_a_server_that_leaves_http_is_left(server: Server) -> None:
+    server.answers = [SWITCHED, OK]
+    posts = poster(server)
+    assert posts.post(b"body") == (101, b"")
     assert posts.post(b"body") == (200, b"hi")
     assert server.connections == 2
     posts.close()
