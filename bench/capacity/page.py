@@ -167,7 +167,7 @@ def _measured(service: dict[str, Any], measured: Measured, guessed: list[str]) -
     yield from _paragraph(
         f"CPU by request, all threads, the dearest of {len(service['knee'])} runs ({how}, {machine['cores']} "
         f"cores, load {machine['load_before']:g} before it): {told}; together {1000 / sum(parts.values()):.0f} "
-        "requests a second and core. CPU time, unlike waiting, hardly depends on what else runs. The gateway and "
+        "requests a second and core. A machine with other work gives up to twice these times. The gateway and "
         "telemetry's backends are not in it. What an order leaves behind was counted during the proof of scaling "
         "(`bench/results/scaling.json`)"
         + (f"; guessed, since not counted yet: {', '.join(guessed)}." if guessed else ".")
