@@ -4,8 +4,9 @@ Owns what makes a token valid: signed with a key of the issuer by an asymmetric 
 that the token would like), meant for this service, not expired, and with a subject. Knows no route and no scope.
 
 Keys come from the issuer's discovery document (OpenID Connect Discovery 1.0), are kept, and are asked for again when a
-token names a key that is not among them, at most once in ``REFRESH_PAUSE_S`` whatever strangers send. While the issuer
-is away, the keys that are known go on. A token that was verified is not verified again before ``REMEMBER_S``.
+token names a key that is not among them, at most once in ``REFRESH_PAUSE_S`` whatever strangers send: a tighter limit
+than a circuit breaker's. While the issuer is away, the keys that are known go on, and nobody who uses one waits for it.
+A token that was verified is not verified again before ``REMEMBER_S``.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class Keys:
         self._fetched_at = -MAX_AGE_S
         self._asked_at = -REFRESH_PAUSE_S
         self._asking: asyncio.Task[None] | None = None
+        self._is_silent = False
         self.generation = 0
         self._log = telemetry.logger(__name__)
 
@@ -61,25 +63,26 @@ class Keys:
         """The key with this id. Raises ``Unauthenticated`` when there is none, ``IssuerUnavailable``."""
         key = self._keys.get(key_id)
         if key is None or monotonic() - self._fetched_at > MAX_AGE_S:
-            await self._refresh(unless_known=None if key else key_id)
-            key = self._keys.get(key_id)
+            asking = self._ask_anew(unless_known=None if key else key_id)
+            # Who only wants to know whether the key is still believed does not wait for an issuer that gave no answer.
+            if asking is not None and (key is None or not self._is_silent):
+                await asyncio.shield(asking)
+                key = self._keys.get(key_id)
         if key is None:
             if not self._keys:
                 raise IssuerUnavailable("the issuer of tokens does not answer")
             raise Unauthenticated("the token is signed with a key that is not known", "invalid_token")
         return key
 
-    async def _refresh(self, unless_known: str | None) -> None:
-        """Ask once for all who wait; not at all when it was asked a moment ago.
+    def _ask_anew(self, unless_known: str | None) -> asyncio.Task[None] | None:
+        """Ask once for all who wait; not at all (None) when it was asked a moment ago.
 
         It is nobody's request: a caller in a hurry, who gives up, must not leave the others without the keys.
         """
-        if self._asking is None:
-            if unless_known in self._keys or monotonic() - self._asked_at < REFRESH_PAUSE_S:
-                return
+        if self._asking is None and unless_known not in self._keys and monotonic() - self._asked_at >= REFRESH_PAUSE_S:
             self._asked_at = monotonic()
             self._asking = asyncio.create_task(self._ask())
-        await asyncio.shield(self._asking)
+        return self._asking
 
     async def _ask(self) -> None:
         try:
@@ -88,7 +91,9 @@ class Keys:
         except (httpx.HTTPError, TimeoutError, ValueError, KeyError, jwt.PyJWTError) as error:
             telemetry.metrics.sign_in_key_fetches.labels("bad").inc()
             self._log.warning("the issuer's keys cannot be read: %s", type(error).__name__)
+            self._is_silent = True
         else:
+            self._is_silent = False
             telemetry.metrics.sign_in_key_fetches.labels("good").inc()
             self._keys, self._fetched_at = found, monotonic()
             self.generation += 1

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Callable
-from time import time
+from time import monotonic, time
 from typing import Any
 
 import httpx
@@ -194,6 +194,23 @@ async def test_while_the_issuer_is_away_known_keys_go_on(
     issuer.away = True
     monkeypatch.setattr(signin, "MAX_AGE_S", 0.0)
     assert (await sign_in.authenticate(issuer.token(scope=""))).user_id == 7
+
+
+async def test_nobody_who_uses_a_known_key_waits_for_a_silent_issuer(
+    sign_in: TokenSignIn, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await sign_in.authenticate(issuer.token())
+    monkeypatch.setattr(signin, "REFRESH_PAUSE_S", 0.0)
+    monkeypatch.setattr(signin, "FETCH_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(signin, "MAX_AGE_S", 0.0)
+    issuer.answers.clear()  # a black hole: no refusal, no answer
+    waited = []
+    for number in range(4):
+        begun = monotonic()
+        assert (await sign_in.authenticate(issuer.token(scope=f"scope:{number}"))).user_id == 7
+        waited.append(monotonic() - begun > 0.1)
+        await asyncio.sleep(0.25)
+    assert waited == [True, False, False, False], "one learns of the silence, the others are spared"
 
 
 async def test_a_withdrawn_key_is_not_believed_any_more_not_even_for_a_token_seen_before(
