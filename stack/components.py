@@ -55,6 +55,7 @@ class Component:
     faults: bool = False  # has faults that can be switched, at /internal/faults
     optional: bool = False  # the stack is ready without it
     native_only: bool = False  # has no container form: it works on the processes of one machine
+    forgets: tuple[str, ...] = ()  # files of its data that outlive a restart, but not the stack
     drops_root: bool = False  # refuses to run as root
     overlaps: bool = False  # its successor listens beside it (SO_REUSEPORT) before it goes: for one nobody balances
     stop_signal: Literal["SIGTERM", "SIGINT"] = "SIGTERM"
@@ -310,6 +311,8 @@ ALERTMANAGER = Component(
         "--web.listen-address=127.0.0.1:{ports[alertmanager]}",
         "--cluster.listen-address=",
     ),
+    # Whom it told of which alert. Left from the stack before, it would keep an alert that fires again from being told.
+    forgets=("nflog",),
     probe=http("alertmanager", "/-/ready"),
     metrics="alertmanager",
     url="http://{host}:{ports[alertmanager]}",

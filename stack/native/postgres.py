@@ -44,6 +44,7 @@ SETTINGS: Mapping[str, str] = {
     "max_slot_wal_keep_size": "1GB",  # a replica that stays away must not fill the disk
     "hot_standby": "on",
     "hot_standby_feedback": "on",
+    "autovacuum_naptime": "10s",  # each job leaves dead rows in a small table; every look at the queue goes over them
     "shared_preload_libraries": "pg_stat_statements",
     "io_method": "sync",  # no I/O worker processes for a data set that fits into memory
     "jit": "off",

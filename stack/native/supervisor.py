@@ -68,6 +68,7 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGHUP, self._wished.set)
         for ending in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(ending, self._stop.set)
+        self._forget()
         chores = [asyncio.create_task(chore) for chore in (self._publish(), self._rotate_logs())]
         self._wished.set()
         while not self._stop.is_set():
@@ -82,6 +83,11 @@ class Supervisor:
             chore.cancel()
         self._state_path.unlink(missing_ok=True)
         log.info("stopped")
+
+    def _forget(self) -> None:
+        for part in self.blueprint.parts:
+            for name in part.forgets:
+                (self.layout.data / part.name / name).unlink(missing_ok=True)
 
     # what parts see
 

@@ -155,7 +155,7 @@ def parse_webhook(body: Any) -> tuple[list[Notice], list[str]]:
     errors: list[str] = []
     for position, alert in enumerate(alerts):
         try:
-            notices.append(_parse_alert(alert, body.get("status")))
+            notices.append(parse_alert(alert, body.get("status")))
         except NoticeError as error:
             errors.append(f"alerts[{position}]: {error}")
     if not notices:
@@ -163,20 +163,8 @@ def parse_webhook(body: Any) -> tuple[list[Notice], list[str]]:
     return notices, errors
 
 
-def parse_time(text: str) -> float:
-    """Seconds since the epoch of an RFC 3339 time. Raises ValueError; a time without a zone is one."""
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError(f"{text!r} has no time zone")
-    return moment.timestamp()
-
-
-def emit_time(moment_s: float) -> str:
-    """RFC 3339 in UTC with milliseconds."""
-    return datetime.fromtimestamp(moment_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _parse_alert(alert: Any, group_status: Any) -> Notice:
+def parse_alert(alert: Any, group_status: Any = None) -> Notice:
+    """The notice in one alert of a webhook body. Raises NoticeError."""
     if not isinstance(alert, dict):
         raise NoticeError("not a JSON object")
     state = alert.get("status", group_status)
@@ -199,6 +187,19 @@ def _parse_alert(alert: Any, group_status: Any) -> Notice:
         labels=labels,
         annotations=_parse_texts(alert, "annotations"),
     )
+
+
+def parse_time(text: str) -> float:
+    """Seconds since the epoch of an RFC 3339 time. Raises ValueError; a time without a zone is one."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone")
+    return moment.timestamp()
+
+
+def emit_time(moment_s: float) -> str:
+    """RFC 3339 in UTC with milliseconds."""
+    return datetime.fromtimestamp(moment_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _parse_texts(alert: dict[str, Any], key: str) -> dict[str, str]:

@@ -71,6 +71,7 @@ class Pager:
             partial(self.ask, lambda book: book.list(state="firing")),
             lambda: self.deadman.health().is_alive,
             self._close,
+            self._report,
             grace_s=UNKNOWN_GRACE * settings.deadman_timeout_s,
         )
 

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from stack.pager.book import Book
 from stack.pager.changes import Change, read_changes
 from stack.pager.clues import build_clues, emit_share
 from stack.pager.evidence import Dependency, Evidence, Raised, Share, parse_evidence, rank_dependencies
 from stack.pager.page import Notice, build_page
+from stack.pager.reconciliation import RECEIVER
 from stack.pager.series import Course, Labels, Sample
 from stack.pager.settings import Settings
 from stack.pager.timeline import MOST, merge_changes, page_changes
@@ -259,6 +261,41 @@ async def test_a_page_stays_open_while_its_alert_is_known_or_alerting_is_not_ali
         await client.post("/api/v1/alerts", json=webhook())
         page = await until_closed(client, heartbeats=known, timeout_s=6)
         assert (page["state"], page["closed_by_pager"]) == ("firing", None)
+
+
+def held(state: str, receiver: str, mark: str) -> dict[str, Any]:
+    """An alert as Alertmanager's API tells it."""
+    return {
+        "fingerprint": mark,
+        "labels": {"alertname": f"Alert{mark}", "tier": "page"},
+        "annotations": {"summary": "Checkout is failing"},
+        "startsAt": "2026-11-26T10:26:38.957Z",
+        "status": {"state": state, "silencedBy": [], "inhibitedBy": [], "mutedBy": []},
+        "receivers": [{"name": receiver}],
+    }
+
+
+@pytest.mark.processes
+@pytest.mark.anyio
+async def test_an_alert_that_alertmanager_holds_and_told_nobody_of_gets_its_page(
+    settings: Settings, backend: Backend
+) -> None:
+    broken = {**held("active", "pager", "4"), "startsAt": "once"}
+    others = [held("suppressed", "pager", "1"), held("active", "deadman", "2"), {"fingerprint": "3"}, broken]
+    backend.answer("/api/v2/alerts", [*others, held("active", "pager", "5")])
+    async with running(quick(settings)) as client:
+        begun = time.monotonic()
+        while not (listed := await pages(client)) and time.monotonic() < begun + 30:
+            await client.post("/api/v1/deadman", json=webhook())
+        assert time.monotonic() - begun >= 4.0  # Alertmanager may only be waiting for the rest of a group
+        assert [(page["alert"], page["state"], page["starts_at"]) for page in listed] == [
+            ("Alert5", "firing", "2026-11-26T10:26:38.957Z")
+        ]
+
+
+def test_the_pager_goes_by_the_name_that_alertmanager_is_configured_with() -> None:
+    generated = Path(__file__).parents[3] / "observability/alertmanager/_generated/alertmanager.yml"
+    assert RECEIVER in [one["name"] for one in yaml.safe_load(generated.read_text())["receivers"]]
 
 
 def test_evidence_of_a_page_that_has_ended_is_not_overwritten(tmp_path: Path) -> None:

@@ -147,6 +147,20 @@ def test_one_that_dies_is_started_again(tiny):
     assert tiny.component("store").pid == tiny.until_ready().named("store").pid
 
 
+def test_what_is_to_outlive_a_restart_but_not_the_stack_is_forgotten_at_its_start(tiny):
+    for name in ("told", "silences"):
+        path = tiny.layout.data / "store" / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    tiny.start()
+    store = tiny.until_ready().named("store")
+    assert [path.name for path in (tiny.layout.data / "store").iterdir()] == ["silences"]
+    (tiny.layout.data / "store" / "told").touch()
+    os.kill(store.pid, signal.SIGKILL)
+    tiny.until(lambda: (part := tiny.component("store")).state == "ready" and part.pid != store.pid, "its return")
+    assert (tiny.layout.data / "store" / "told").exists()
+
+
 def test_one_that_keeps_dying_is_called_failed_with_its_last_words_and_is_tried_on(tiny):
     broken = tiny.flag("api-2.broken")
     tiny.start()

@@ -71,7 +71,7 @@ def supervise(folder: Path, first_port: int) -> None:
         return (
             server("door", 0, needs=("api",), env={"UPSTREAMS": "{upstreams}"}),
             *(server(f"api-{n}", n, job="api", needs=("fill",)) for n in range(1, replicas + 1)),
-            server("store", 5, sends_to=("sink",), reload=Reload(port="store", path="/reload")),
+            server("store", 5, sends_to=("sink",), reload=Reload(port="store", path="/reload"), forgets=("told",)),
             server("sink", 6, overlaps=True),
         )
 
