@@ -103,7 +103,7 @@ async def _look(endpoints: Any, clock: float, asked: Asked, progress: Any) -> tu
         onset = asked.onset
         if onset is None and page is not None:
             onset = estimate_onset(page, pages, clock)
-        windows = build_windows(clock, moment, length_s=asked.window_s, onset_at=onset)
+        windows = build_windows(clock, moment, length_s=asked.window_s, onset_at=onset, pages=pages)
         return await triage(backends, windows, progress.say), page
 
 

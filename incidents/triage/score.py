@@ -11,6 +11,7 @@ from typing import Any
 
 from incidents.observe import Backends
 from incidents.scenario import Cause
+from incidents.triage.observe import observe_pages
 from incidents.triage.rank import place_of
 from incidents.triage.triage import emit_document, triage
 from incidents.triage.windows import Window, build_windows
@@ -28,7 +29,8 @@ async def observe_triage(
 
     `truth` is None for a twin, of which triage should say that nothing is unusual.
     """
-    windows = build_windows(backends.clock, time.time(), onset_at=onset_at)
+    pages = await observe_pages(backends)
+    windows = build_windows(backends.clock, time.time(), onset_at=onset_at, pages=pages)
     steady_since = load_since + WARM_UP_S
     if windows.before.end - steady_since >= LEAST_BEFORE_S:
         windows = replace(windows, before=Window(max(windows.before.start, steady_since), windows.before.end))

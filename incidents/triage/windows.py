@@ -18,6 +18,10 @@ LEAST_S = 15.0
 """Figures of servers are read every five seconds; fewer than three of them are no window."""
 BEFORE = 4.0
 """The window before is this many times as long, so that its rates are calm."""
+LEAST_CALM_S = 10.0
+"""Two readings of figures: with fewer there are no rates."""
+FAR = 4.0
+"""So many windows before, and no farther, a calm one is looked for: what was hours ago is not what is usual."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +44,46 @@ class Windows:
     before: Window
 
 
-def build_windows(clock: float, at: float, *, length_s: float | None = None, onset_at: float | None = None) -> Windows:
-    """The windows around `at`. Without a known onset, one window's length is left out between them."""
+def build_windows(
+    clock: float,
+    at: float,
+    *,
+    length_s: float | None = None,
+    onset_at: float | None = None,
+    pages: Iterable[dict[str, Any]] = (),
+) -> Windows:
+    """The windows around `at`. Without a known onset, one window's length is left out between them.
+
+    The window before holds nothing of earlier troubles that `pages` tell of: what is compared with trouble looks usual.
+    """
     length_s = length_s or window_length_s(clock)
     start = at - length_s
     if onset_at is not None:
         start = max(start, min(onset_at, at - LEAST_S))
     ended = min(start, onset_at) if onset_at is not None else start - length_s
-    return Windows(Window(start, at), Window(ended - BEFORE * length_s, ended))
+    before = Window(ended - BEFORE * length_s, ended)
+    return Windows(Window(start, at), _calm(before, _troubles(pages, length_s)))
+
+
+def _troubles(pages: Iterable[dict[str, Any]], length_s: float) -> list[Window]:
+    """When there was trouble that has ended, the latest end first. A budget's ticket goes on long after its trouble."""
+    ended = (page for page in pages if page.get("resolved_at") and (page["tier"] == "page" or not page.get("slo")))
+    windows = [Window(parse_time(page["starts_at"]) - length_s, parse_time(page["resolved_at"])) for page in ended]
+    return sorted(windows, key=lambda window: window.end, reverse=True)
+
+
+def _calm(wanted: Window, troubles: list[Window]) -> Window:
+    """The last stretch before the end of `wanted` that no trouble touches, as long as `wanted` at most; `wanted` itself
+    where none is near and long enough."""
+    end, farthest = wanted.end, wanted.end - FAR * wanted.length_s
+    least_s = min(LEAST_CALM_S, wanted.length_s)
+    for trouble in [*(one for one in troubles if one.end > farthest), Window(farthest, farthest)]:
+        if trouble.start >= end:
+            continue
+        if end - trouble.end >= least_s:
+            return Window(max(trouble.end, end - wanted.length_s), end)
+        end = min(end, trouble.start)
+    return wanted
 
 
 def choose_page(pages: list[dict[str, Any]], name: str | None) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,37 @@ def test_the_windows_shrink_with_the_clock_and_leave_the_onset_out_of_the_past()
     known = build_windows(20.0, 1000.0, onset_at=980.0)
     assert (known.now.start, known.before.end) == (980.0, 980.0)
     assert build_windows(1.0, 10_000.0).now.length_s == 600.0
+
+
+def ended(tier: str, starts_at: float, resolved_at: float, slo: str = "checkout") -> dict:
+    times = {"starts_at": starts_at, "resolved_at": resolved_at}
+    return {
+        "tier": tier,
+        "slo": slo,
+        **{key: f"{datetime.fromtimestamp(at, UTC):%FT%T.%fZ}" for key, at in times.items()},
+    }
+
+
+@pytest.mark.parametrize(
+    ("pages", "before"),
+    [
+        pytest.param([], (880, 1000), id="a quiet past is taken whole"),
+        pytest.param([ended("page", 930, 960)], (960, 1000), id="only what came after the trouble"),
+        pytest.param([ended("page", 930, 995)], (780, 900), id="too little after it: what came before its onset"),
+        pytest.param([ended("page", 930, 995), ended("page", 960, 970)], (780, 900), id="one within another"),
+        pytest.param([ended("page", 930, 995), ended("page", 850, 895)], (700, 820), id="one after another"),
+        pytest.param([ended("page", 995, 1030)], (845, 965), id="one that ended after the onset"),
+        pytest.param([ended("page", 500, 999)], (880, 1000), id="long trouble: nothing calm is near enough"),
+        pytest.param([ended("page", 100, 200)], (880, 1000), id="long ago"),
+        pytest.param([ended("page", 1040, 1050)], (880, 1000), id="later than the onset"),
+        pytest.param([ended("ticket", 930, 995)], (880, 1000), id="the ticket of a budget outlasts its trouble"),
+        pytest.param([ended("ticket", 930, 960, slo="")], (960, 1000), id="a ticket about a cause does not"),
+    ],
+)
+def test_the_window_before_holds_nothing_of_earlier_trouble(pages: list[dict], before: tuple[float, float]) -> None:
+    windows = build_windows(20.0, 1030.0, onset_at=1000.0, pages=pages)
+    assert (windows.before.start, windows.before.end) == before
+    assert windows.now.start == 1000.0
 
 
 def page(alert: str, state: str, tier: str, starts_at: str) -> dict:
