@@ -26,7 +26,8 @@ _DATABASE = text(
 )
 _ROWS = text(
     "SELECT tup_returned AS returned, tup_fetched AS fetched, tup_inserted AS inserted, tup_updated AS updated,"
-    " tup_deleted AS deleted FROM pg_stat_database WHERE datname = current_database()"
+    " tup_deleted AS deleted, (SELECT coalesce(sum(seq_tup_read), 0) FROM pg_stat_user_tables) AS scanned"
+    " FROM pg_stat_database WHERE datname = current_database()"
 )
 _BACKENDS = text(
     "SELECT coalesce(state, 'unknown') AS state, count(*) AS backends FROM pg_stat_activity"

@@ -194,7 +194,12 @@ SERVER_FIGURES = (
     Metric("postgresql_deadlocks", "counter", "Deadlocks found."),
     Metric("postgresql_blks_hit", "counter", "Blocks found in the server's memory."),
     Metric("postgresql_blks_read", "counter", "Blocks that had to be read."),
-    Metric("postgresql_rows", "counter", "Rows, by what was done with them.", ("operation",)),
+    Metric(
+        "postgresql_rows",
+        "counter",
+        "Rows, by what was done with them; scanned: read without an index.",
+        ("operation",),
+    ),
     Metric("postgresql_temp_bytes", "counter", "Bytes that queries wrote because memory did not suffice."),
     Metric("postgresql_db_size_bytes", "gauge", "Size of our database."),
     Metric("postgresql_oldest_transaction_seconds", "gauge", "Age of the oldest open transaction."),
