@@ -74,10 +74,10 @@ def _troubles(pages: Iterable[dict[str, Any]], length_s: float) -> list[Window]:
 
 def _calm(wanted: Window, troubles: list[Window]) -> Window:
     """The last stretch before the end of `wanted` that no trouble touches, as long as `wanted` at most; `wanted` itself
-    where none is near and long enough."""
+    where none is near and long enough. Trouble that began before that is how things are."""
     end, farthest = wanted.end, wanted.end - FAR * wanted.length_s
     least_s = min(LEAST_CALM_S, wanted.length_s)
-    for trouble in [*(one for one in troubles if one.end > farthest), Window(farthest, farthest)]:
+    for trouble in [*(one for one in troubles if one.start > farthest), Window(farthest, farthest)]:
         if trouble.start >= end:
             continue
         if end - trouble.end >= least_s:

@@ -193,6 +193,7 @@ def ended(tier: str, starts_at: float, resolved_at: float, slo: str = "checkout"
         pytest.param([ended("page", 930, 995), ended("page", 850, 895)], (700, 820), id="one after another"),
         pytest.param([ended("page", 995, 1030)], (845, 965), id="one that ended after the onset"),
         pytest.param([ended("page", 500, 999)], (880, 1000), id="long trouble: nothing calm is near enough"),
+        pytest.param([ended("page", 930, 960), ended("page", 1, 970)], (960, 1000), id="one within long trouble"),
         pytest.param([ended("page", 100, 200)], (880, 1000), id="long ago"),
         pytest.param([ended("page", 1040, 1050)], (880, 1000), id="later than the onset"),
         pytest.param([ended("ticket", 930, 995)], (880, 1000), id="the ticket of a budget outlasts its trouble"),
