@@ -14,7 +14,7 @@ from stack.native.launch import DEADMAN_TIMEOUT_S
 
 EVERYWHERE = "0.0.0.0"  # inside networks that lead nowhere
 # What a person or a program of theirs on the host talks to although it is no page: the data, and where telemetry goes.
-ALSO_PUBLISHED = ("postgres", "postgres-replica", "valkey", "collector-grpc", "collector-http")
+ALSO_PUBLISHED = ("postgres", "postgres-replica", "valkey", "collector-grpc", "collector-http", "jaeger-otlp-http")
 
 _PORT_AT_LOOPBACK = re.compile(rf"(?P<scheme>(?://)?){re.escape(LOOPBACK)}:\{{ports\[(?P<port>[\w-]+)\]\}}")
 _PORT_AT_HOST = re.compile(r"\{host\}:\{ports\[(?P<port>[\w-]+)\]\}")

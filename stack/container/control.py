@@ -30,6 +30,7 @@ from stack.state import ComponentState, StackState, write_state
 POLL_S = 0.5
 SETTLING_S = 20.0  # after `docker compose` has ended well: the name server still has to tell the doors
 STEP_SERVICE = "migrate"  # has the environment of the stack, and ends
+SCRIBE = "pager"  # has the folder of logs, and a shell
 SIGN = "form"  # the file that says that this checkout's stack runs as containers
 FORM = "compose"
 
@@ -116,12 +117,31 @@ def follow(layout: Layout, wish: Wish, on_state: Callable[[StackState], None]) -
 
 
 def restart(layout: Layout, names: Sequence[str]) -> Wish:
-    """Begin to stop containers and start them anew, from an image with the code as it is now."""
+    """Begin to stop containers and start them anew, from an image with the code as it is now.
+
+    One that nobody balances hands over meanwhile. Raises StackError when its successor does not come up.
+    """
     if current_state(layout) is None:
         raise StackError("the stack is not running", "Start it with `signalbox up`")
     wish = read_wish(layout)
-    _begin(layout, wish, "up", "--build", "--detach", "--wait", "--no-deps", "--force-recreate", *names)
+    overlapping = {part.name for part in contained() if part.overlaps}
+    for name in overlapping.intersection(names):
+        _hand_over(layout, wish, name)
+    if others := [name for name in names if name not in overlapping]:
+        _begin(layout, wish, "up", "--build", "--detach", "--wait", "--no-deps", "--force-recreate", *others)
     return wish
+
+
+def override(layout: Layout, component: str, environment: dict[str, str] | None) -> None:
+    """Begin to replace a component's container by one with these variables on top of its own; None takes them back."""
+    if current_state(layout) is None:
+        return
+    before = read_wish(layout)
+    wish = before.overridden(component, environment)
+    if wish != before:
+        wish = replace(wish, number=before.number + 1)
+        write_wish(layout, wish)
+        _begin(layout, wish, "up", "--detach", "--wait", "--no-deps", component)
 
 
 def take_back(layout: Layout, starter: str) -> bool:
@@ -164,6 +184,13 @@ def print_log(layout: Layout, name: str, lines: int, *, follow: bool) -> int:
     return subprocess.run(command, stderr=subprocess.STDOUT, check=False).returncode
 
 
+def add_line(layout: Layout, name: str, line: str) -> None:
+    """Add a line to the log of that name in the folder that the collector follows."""
+    identity = next((one.identity for one in Engine(layout).containers() if one.service == SCRIBE), "")
+    command = ["docker", "exec", "--interactive", identity, "sh", "-c", 'cat >> "/var/log/signalbox/$0.log"', name]
+    subprocess.run(command, input=line, text=True, stderr=subprocess.DEVNULL, check=False)
+
+
 def last_lines(layout: Layout, name: str, count: int) -> list[str]:
     """What a container said last."""
     identity = next((one.identity for one in Engine(layout).containers() if one.service == name), "")
@@ -183,6 +210,19 @@ def _services(engine: Engine) -> list[str]:
                 continue
         chosen.append(part.name)
     return chosen
+
+
+def _hand_over(layout: Layout, wish: Wish, name: str) -> None:
+    """Have a second container answer to the component's name, then end the first. Returns when that is done."""
+    engine, log = Engine(layout), layout.log(FORM)
+    before = engine.identities(name)
+    _begin(layout, wish, "up", "--build", "--detach", "--wait", "--no-deps", "--no-recreate", f"--scale={name}=2", name)
+    if _starting[layout.state].wait():
+        for successor in set(engine.identities(name)) - set(before):
+            engine.end(successor)
+        raise StackError(f"the successor of {name} did not come up: {last_words(log)}", f"See {log}")
+    for identity in before:
+        engine.end(identity)
 
 
 def _begin(layout: Layout, wish: Wish, *arguments: str) -> None:

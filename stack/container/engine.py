@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 from stack.container.addresses import host_ports
@@ -19,6 +20,8 @@ from stack.layout import LOOPBACK, Layout
 from stack.native.launch import Wish, deadman_timeout_s, revision_of
 
 ANSWER_S = 20.0
+ENDING_S = 60.0
+LABEL = "com.docker.compose"
 LEAST_COMPOSE = (2, 20)  # earlier ones take a container that did its work and ended for one that failed (`up --wait`)
 STAND_IN = "signalbox.standin"  # label of an image that was made here in an official one's place
 
@@ -71,14 +74,25 @@ class Engine:
 
     def containers(self) -> list[Container]:
         """Every container of the project, running or not; of a service's, the newest."""
-        label = f"label=com.docker.compose.project={self.project}"
+        label = f"label={LABEL}.project={self.project}"
         ids = _run(["docker", "ps", "--all", "--quiet", "--no-trunc", "--filter", label]).split()
         if not ids:
             return []
         documents = json.loads(_run(["docker", "inspect", "--type", "container", *ids], tolerate=True) or "[]")
         found = sorted((document for document in documents), key=lambda document: document["Created"])
-        one_offs = "com.docker.compose.oneoff"
+        one_offs = f"{LABEL}.oneoff"
         return [_parse(one) for one in found if one["Config"]["Labels"].get(one_offs, "False") == "False"]
+
+    def identities(self, service: str) -> list[str]:
+        """Every container of that service, running or not."""
+        labels = {"project": self.project, "service": service, "oneoff": "False"}
+        filters = [word for key, value in labels.items() for word in ("--filter", f"label={LABEL}.{key}={value}")]
+        return _run(["docker", "ps", "--all", "--quiet", "--no-trunc", *filters]).split()
+
+    def end(self, identity: str) -> None:
+        """Stop a container, which may take as long as it was given for that, and remove it."""
+        _run(["docker", "stop", identity], tolerate=True, patience_s=ENDING_S)
+        _run(["docker", "rm", "--force", identity], tolerate=True)
 
     def has_image(self, image: str) -> bool:
         """Whether the image is here without a pull."""
@@ -90,9 +104,12 @@ class Engine:
         done = subprocess.run(["docker", "pull", image], stdout=sys.stderr, stderr=subprocess.DEVNULL, check=False)
         return done.returncode == 0
 
-    def compose(self, *arguments: str) -> list[str]:
+    def compose(self, wish: Wish, *arguments: str) -> list[str]:
         """The command line of `docker compose` for this project."""
         root = self._layout.root
+        files = ["--file", str(root / "docker-compose.yml")]
+        if wish.overrides:
+            files += ["--file", str(self._overrides(wish))]
         command = [
             "docker",
             "compose",
@@ -105,7 +122,15 @@ class Engine:
         ]
         # What is started is named, so no profile is wanted: `up` would pull the images of all that it has.
         profiles = [] if arguments[:1] == ("up",) else ["--profile", "*"]
-        return [*command, "--file", str(root / "docker-compose.yml"), *profiles, *arguments]
+        return [*command, *files, *profiles, *arguments]
+
+    def _overrides(self, wish: Wish) -> Path:
+        """A file on top of docker-compose.yml with the variables that some components are to have besides."""
+        path = self._layout.run / "overrides.json"
+        path.write_text(
+            json.dumps({"services": {name: {"environment": more} for name, more in wish.overrides.items()}})
+        )
+        return path
 
     def variables(self, wish: Wish) -> Mapping[str, str]:
         """The environment of `docker compose`: ours, and what docker-compose.yml leaves open."""
@@ -122,7 +147,7 @@ class Engine:
     def begin(self, wish: Wish, *arguments: str, output: IO[bytes]) -> "subprocess.Popen[bytes]":
         """Start `docker compose`, out of reach of this terminal's Ctrl-C."""
         return subprocess.Popen(
-            self.compose(*arguments),
+            self.compose(wish, *arguments),
             cwd=self._layout.root,
             env=dict(self.variables(wish)),
             stdin=subprocess.DEVNULL,
@@ -133,7 +158,7 @@ class Engine:
 
     def attach(self, wish: Wish, *arguments: str) -> int:
         """Run `docker compose` on this terminal; its exit code."""
-        command = self.compose(*arguments)
+        command = self.compose(wish, *arguments)
         return subprocess.run(command, cwd=self._layout.root, env=dict(self.variables(wish)), check=False).returncode
 
 
@@ -143,7 +168,7 @@ def _parse(document: Mapping[str, Any]) -> Container:
     checks = health.get("Log") or [{}]
     return Container(
         identity=document["Id"],
-        service=config["Labels"]["com.docker.compose.service"],
+        service=config["Labels"][f"{LABEL}.service"],
         image=config["Image"],
         status=state["Status"],
         health=health.get("Status", ""),
@@ -156,10 +181,10 @@ def _parse(document: Mapping[str, Any]) -> Container:
     )
 
 
-def _run(command: Sequence[str], *, tolerate: bool = False) -> str:
+def _run(command: Sequence[str], *, tolerate: bool = False, patience_s: float = ANSWER_S) -> str:
     """What the command prints. Raises StackError with its last words, unless a failure is to be tolerated."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=patience_s, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise StackError(f"the container engine does not answer: {error}", REMEDY) from error
     if done.returncode and not tolerate:

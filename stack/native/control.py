@@ -18,6 +18,7 @@ from stack.components import MOST_REPLICAS, Step, components
 from stack.errors import StackError, WrongUse
 from stack.layout import SIGN, Layout
 from stack.native.credentials import Credentials
+from stack.native.journal import add_line as add_line
 from stack.native.journal import last_lines as last_lines
 from stack.native.journal import log_names as log_names
 from stack.native.journal import print_log as print_log
@@ -144,11 +145,10 @@ def override(layout: Layout, component: str, environment: dict[str, str] | None)
         return
     with _alone(layout, OVERRIDE_WAIT_S):
         before = read_wish(layout)
-        others = {name: variables for name, variables in before.overrides.items() if name != component}
-        overrides = others if environment is None else {**others, component: environment}
-        if overrides == before.overrides:
+        wish = before.overridden(component, environment)
+        if wish == before:
             return
-        write_wish(layout, replace(before, number=max(before.number, state.wish) + 1, overrides=overrides))
+        write_wish(layout, replace(wish, number=max(before.number, state.wish) + 1))
         _signal_supervisor(layout, signal.SIGHUP)
 
 

@@ -31,6 +31,12 @@ def last_lines(layout: Layout, name: str, count: int) -> list[str]:
     return processes.last_lines(layout.log(name), count, most_bytes=max(16_384, count * 4_096)) if count else []
 
 
+def add_line(layout: Layout, name: str, line: str) -> None:
+    """Add a line to the log of that name."""
+    with layout.log(name).open("a", encoding="utf-8") as file:
+        file.write(line)
+
+
 def _tail(path: Path, position: int) -> None:
     """Print what is added to a log until interrupted; a log that was emptied is read from its beginning."""
     while True:

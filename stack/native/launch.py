@@ -11,7 +11,7 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from stack.components import DEFAULT_REPLICAS, Component, Step, base_ports
@@ -41,6 +41,11 @@ class Wish:
     number: int = 0
     starter: str = ""
     restarts: Mapping[str, int] = field(default_factory=dict)  # how often a component was to be restarted
+
+    def overridden(self, component: str, environment: Mapping[str, str] | None) -> "Wish":
+        """With these variables on top of the component's own; None takes them back."""
+        others = {name: variables for name, variables in self.overrides.items() if name != component}
+        return replace(self, overrides=others if environment is None else {**others, component: environment})
 
 
 def write_wish(layout: Layout, wish: Wish) -> None:

@@ -11,13 +11,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from slo.commands.canary import document as judgement_document
 from slo.errors import DefinitionErrors
 from slo.model import Promise
 from slo.parse.tree import Definitions, parse_definitions
+from stack import form
 from stack.errors import StackError, WrongUse
 from stack.layout import Layout
 from stack.rollout.cluster import Cluster
@@ -85,7 +85,7 @@ def carry_out(
     def tell(news: News) -> None:
         say(in_words(news, plan))
         if news.stage != "look" and layout.logs.is_dir():
-            write_line(layout.log("rollout"), news, plan.version)
+            form.find(layout).add_line(layout, "rollout", emit_line(news, plan.version))
 
     chosen = _chosen(found.promises, request.slos)
     rollout = Rollout(ground, plan, tuple(promise.at_clock(clock) for promise in chosen), url, tell)
@@ -109,7 +109,7 @@ def in_words(news: News, plan: Plan) -> str:
     return f"{news.stage}: {news.what}"
 
 
-def write_line(log: Path, news: News, version: str) -> None:
+def emit_line(news: News, version: str) -> str:
     """One line in the form of the services' own, so that it stands in Loki beside theirs (`service_name="rollout"`)."""
     line = {
         "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
@@ -121,8 +121,7 @@ def write_line(log: Path, news: News, version: str) -> None:
         "rollout.version": version,
         "rollout.reason": news.what,
     }
-    with log.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line, separators=(",", ":")) + "\n")
+    return json.dumps(line, separators=(",", ":")) + "\n"
 
 
 def _chosen(promises: tuple[Promise, ...], names: tuple[str, ...]) -> tuple[Promise, ...]:
@@ -138,7 +137,7 @@ def _ground(layout: Layout, state: Callable[[], StackState], request: Request, p
         cluster = Cluster(request.namespace, request.image, plan.version, plan.environment)
         return cluster, request.prometheus, 1.0
     running = state()
-    machine = Machine(layout, running, plan.version, plan.environment)
+    machine = Machine(form.find(layout), layout, running, plan.version, plan.environment)
     return machine, running.urls.get("prometheus") or "", running.clock
 
 

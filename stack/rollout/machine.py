@@ -1,4 +1,4 @@
-"""The replicas of the native stack as ground for a rollout: the last one is the canary.
+"""The replicas of the stack on this machine, in either form, as ground for a rollout: the last one is the canary.
 
 Owns which replica runs which version, which is a setting on top of its own. Knows nothing of judgements.
 """
@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 
 from stack.components import API, components
 from stack.errors import StackError, WrongUse
+from stack.form import Form
 from stack.layout import Layout
-from stack.native import control
 from stack.native.launch import own_version, read_wish
 from stack.state import StackState
 
@@ -20,7 +20,10 @@ VERSION = "SIGNALBOX_VERSION"
 class Machine:
     """The API's replicas. Raises StackError or WrongUse where a rollout would make no sense."""
 
-    def __init__(self, layout: Layout, state: StackState, version: str, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, control: Form, layout: Layout, state: StackState, version: str, environment: Mapping[str, str]
+    ) -> None:
+        self._control = control
         self._layout = layout
         self._wanted = {**environment, VERSION: version}
         self._replicas = tuple(part.name for part in components(state.replicas) if part.job == API)
@@ -60,12 +63,12 @@ class Machine:
         return self._override(name, {**self._before[name], **self._wanted})
 
     def _override(self, name: str, environment: Mapping[str, str]) -> str:
-        control.override(self._layout, name, dict(environment) or None)
-        control.follow(self._layout, read_wish(self._layout), lambda state: None)
+        self._control.override(self._layout, name, dict(environment) or None)
+        self._control.follow(self._layout, read_wish(self._layout), lambda state: None)
         return self._trouble(name)
 
     def _trouble(self, name: str) -> str:
-        state = control.current_state(self._layout)
+        state = self._control.current_state(self._layout)
         part = state.named(name) if state else None
         if part is None:
             return "the stack was stopped"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import time
@@ -145,6 +146,17 @@ def test_two_checkouts_at_different_ports_are_two_projects(layout: Layout) -> No
     assert Engine(replace(layout, port_offset=0)).project == "signalbox"
     assert host_ports(layout)["SIGNALBOX_PORT_GATEWAY"] == "9080"
     assert len(host_ports(layout)) == len(published())
+
+
+def test_what_a_component_is_given_on_top_of_its_own_lies_on_top_of_the_checked_in_file(layout: Layout) -> None:
+    layout.make()
+    plain = Wish()
+    assert [word for word in Engine(layout).compose(plain, "up") if word == "--file"] == ["--file"]
+    wish = plain.overridden("api-1", {"A": "1"}).overridden("api-2", {"B": "2"}).overridden("api-1", None)
+    command = Engine(layout).compose(wish, "up")
+    first, second = [command[at + 1] for at, word in enumerate(command) if word == "--file"]
+    assert first.endswith("/docker-compose.yml")
+    assert json.loads(Path(second).read_text()) == {"services": {"api-2": {"environment": {"B": "2"}}}}
 
 
 @pytest.mark.parametrize("text", ["0", "1001", "fast", "nan"])

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
 from stack.errors import WrongUse
 from stack.rollout.cluster import canary_of, version_of
-from stack.rollout.command import Request, in_words, write_line
+from stack.rollout.command import Request, emit_line, in_words
 from stack.rollout.rollout import News, Plan
 
 LIVE = {
@@ -90,11 +89,10 @@ def test_an_image_without_a_tag_has_no_version(image: str) -> None:
         version_of(image)
 
 
-def test_what_happens_is_told_on_one_line_and_kept_as_loki_reads_it(tmp_path: Path) -> None:
+def test_what_happens_is_told_on_one_line_and_kept_as_loki_reads_it() -> None:
     news = News("rolled back", "4 of 9 are bad")
     assert in_words(news, Plan("2")) == "rolled back: 4 of 9 are bad"
-    write_line(tmp_path / "rollout.log", news, "2")
-    line = json.loads((tmp_path / "rollout.log").read_text())
+    line = json.loads(emit_line(news, "2"))
     assert (line["message"], line["severity"], line["service.name"]) == ("rollout.rolled_back", "WARN", "rollout")
     assert (line["rollout.version"], line["rollout.reason"]) == ("2", "4 of 9 are bad")
     assert next(iter(line)) == "timestamp", "the collector knows our lines by their first key"
