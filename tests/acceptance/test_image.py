@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import time
@@ -56,6 +57,21 @@ def test_the_bill_of_materials_names_the_locked_packages(stack: Stack) -> None:
     assert named.items() <= {name.replace("_", "-"): version for name, version in locked.items()}.items()
     dependencies = {re.match(r"[\w.-]+", line)[0].lower() for line in PROJECT["dependencies"]}  # type: ignore[index]
     assert dependencies <= set(named)
+
+
+@pytest.mark.timeout(600)  # nothing is taken from the engine's cache
+def test_built_again_it_has_the_same_layers(stack: Stack) -> None:
+    again = f"signalbox-again:{uuid4().hex[:8]}"
+    labels = json.loads(docker("image", "inspect", IMAGE))[0]["Config"]["Labels"]
+    named = {name: labels[f"org.opencontainers.image.{name.lower()}"] for name in ("VERSION", "REVISION")}
+    arguments = [word for name, text in named.items() for word in ("--build-arg", f"{name}={text}")]
+    command = ["docker", "build", "--quiet", "--no-cache", "--tag", again, *arguments, str(ROOT)]
+    subprocess.run(command, env={**os.environ, "DOCKER_BUILDKIT": "1"}, check=True, capture_output=True, timeout=500)
+    try:
+        first, second = (json.loads(docker("image", "inspect", name))[0]["RootFS"]["Layers"] for name in (IMAGE, again))
+    finally:
+        docker("image", "rm", "--force", again)
+    assert first == second
 
 
 def test_labels_say_what_it_is(stack: Stack) -> None:

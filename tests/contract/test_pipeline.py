@@ -43,7 +43,7 @@ def test_the_steps_come_in_their_order() -> None:
     assert ran["image"] == ["image", "sbom", "push", "sign"]
     assert ran["stage"][:2] == ["migrate", "deploy"]
     assert [target for target in ran["production"] if target != "annotate"] == ["gate", "migrate", "canary", "deploy"]
-    assert JOBS["image"]["needs"] == ["check", "test"]
+    assert JOBS["image"]["needs"] == ["check", "test", "containers"]
     assert JOBS["stage"]["needs"] == "image"
     assert set(JOBS["production"]["needs"]) == {"image", "stage"}
 
