@@ -1,7 +1,8 @@
 # One image for every process of ours. docker-compose.yml names the commands: api, worker, payments, migrate, seed,
 # pager, prober. Health is checked from there too, because each process has a port of its own.
 #
-# The same commit makes the same layers: nothing is compiled with a time in it, and every file gets one date.
+# The same commit makes the same files in the same layers: nothing is compiled with a time in it, and every file gets one
+# date. The engine dates folders and deletions itself; newer ones leave that too (`rewrite-timestamp`).
 
 FROM python:3.13.14-slim-trixie AS packages
 WORKDIR /build

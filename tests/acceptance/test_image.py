@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
+import tarfile
 import time
 import tomllib
+from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from stack.container.engine import Engine
+from stack.layout import Layout
+from stack.native.launch import read_wish
 from tests.acceptance.test_containers import docker
 from tests.conftest import ROOT, Stack
 
@@ -60,18 +64,48 @@ def test_the_bill_of_materials_names_the_locked_packages(stack: Stack) -> None:
 
 
 @pytest.mark.timeout(600)  # nothing is taken from the engine's cache
-def test_built_again_it_has_the_same_layers(stack: Stack) -> None:
-    again = f"signalbox-again:{uuid4().hex[:8]}"
-    labels = json.loads(docker("image", "inspect", IMAGE))[0]["Config"]["Labels"]
-    named = {name: labels[f"org.opencontainers.image.{name.lower()}"] for name in ("VERSION", "REVISION")}
-    arguments = [word for name, text in named.items() for word in ("--build-arg", f"{name}={text}")]
-    command = ["docker", "build", "--quiet", "--no-cache", "--tag", again, *arguments, str(ROOT)]
-    subprocess.run(command, env={**os.environ, "DOCKER_BUILDKIT": "1"}, check=True, capture_output=True, timeout=500)
-    try:
-        first, second = (json.loads(docker("image", "inspect", name))[0]["RootFS"]["Layers"] for name in (IMAGE, again))
-    finally:
-        docker("image", "rm", "--force", again)
-    assert first == second
+def test_built_again_it_has_the_same_bytes(stack: Stack, tmp_path: Path) -> None:
+    """Every file, folder, link and deletion of every layer; the times of folders and deletions are the engine's."""
+    layout = Layout(ROOT, stack.state_dir, stack.port_offset)
+    first = contents(tmp_path / "first.tar")
+    wish, engine = read_wish(layout), Engine(layout)
+    command, environment = engine.compose(wish, "build", "--no-cache", "prepare"), dict(engine.variables(wish))
+    built = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=500)
+    assert built.returncode == 0, built.stderr[-2000:]
+    again = contents(tmp_path / "again.tar")
+    assert len(first) > 5_000
+    assert {path for path in {*first, *again} if first.get(path) != again.get(path)} == set()
+
+
+def contents(archive: Path) -> dict[tuple[int, str], tuple[object, ...]]:
+    """Layer and path → what is there. `archive` is used and removed."""
+    docker("save", "--output", str(archive), IMAGE)
+    found: dict[tuple[int, str], tuple[object, ...]] = {}
+    with tarfile.open(archive) as image:
+        [manifest] = json.loads(read_member(image, "manifest.json"))
+        for number, name in enumerate(manifest["Layers"]):
+            with tarfile.open(fileobj=image.extractfile(name)) as layer:
+                for one in layer:
+                    content = sha256(read_member(layer, one.name)).digest() if one.isreg() else b""
+                    time_of_file = one.mtime if one.isreg() and "/.wh." not in one.name else 0
+                    found[number, one.name] = (
+                        one.type,
+                        one.mode,
+                        one.uid,
+                        one.gid,
+                        one.linkname,
+                        time_of_file,
+                        content,
+                    )
+    archive.unlink()
+    return found
+
+
+def read_member(archive: tarfile.TarFile, name: str) -> bytes:
+    """A file of an archive, whole."""
+    file = archive.extractfile(name)
+    assert file
+    return file.read()
 
 
 def test_labels_say_what_it_is(stack: Stack) -> None:
