@@ -1,17 +1,24 @@
 """Secrets come from wherever the platform keeps them; what changes there is seen, what is away goes on as it was.
 
 Vault and the parameter store are stood in for by a server that speaks their wire format and checks the credentials: the
-header of the one, the signature (version 4) of the other, computed again with the secret key.
+header of the one, the signature (version 4) of the other, computed again with the secret key. Where `vault` is on PATH,
+the real one is asked as well.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
+import shutil
+import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from subprocess import DEVNULL
 
+import httpx
 import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -23,6 +30,7 @@ from service.settings import Settings, fill_in
 pytestmark = pytest.mark.anyio
 
 TOKEN, ACCESS_KEY, SECRET_KEY = "hvs.a-token", "AKIDEXAMPLE", "a secret key"
+ROOT_TOKEN = "root-of-a-test"
 
 
 @pytest.fixture
@@ -148,6 +156,52 @@ async def test_a_place_that_is_away_or_answers_nonsense_or_refuses_us_says_so_wi
     stand_in.shutdown()
     stand_in.server_close()
     with pytest.raises(SecretsUnavailable, match="ConnectError"):
+        await secrets.read("database_password")
+
+
+@pytest.fixture
+async def vault() -> AsyncIterator[httpx.AsyncClient]:
+    """A development server of the real thing, and its root user; unsealed, with a key-value engine at ``secret``."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    options = (f"-dev-root-token-id={ROOT_TOKEN}", f"-dev-listen-address={address}", "-dev-no-store-token")
+    server = await asyncio.create_subprocess_exec("vault", "server", "-dev", *options, stdout=DEVNULL, stderr=DEVNULL)
+    try:
+        async with httpx.AsyncClient(base_url=f"http://{address}/v1/", headers={"X-Vault-Token": ROOT_TOKEN}) as root:
+            for _ in range(200):
+                with suppress(httpx.HTTPError):
+                    if (await root.get("sys/mounts/secret")).is_success:
+                        break
+                await asyncio.sleep(0.1)
+            yield root
+    finally:
+        server.kill()
+        await server.wait()
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(shutil.which("vault") is None, reason="there is no `vault` on PATH")
+async def test_a_real_vault_with_a_token_that_may_read_nothing_else(vault: httpx.AsyncClient, tmp_path: Path) -> None:
+    async def keep(password: str) -> None:
+        (await vault.post("secret/data/app", json={"data": {"database_password": password}})).raise_for_status()
+
+    policy = {"policy": 'path "secret/data/app" { capabilities = ["read"] }'}
+    (await vault.put("sys/policies/acl/app", json=policy)).raise_for_status()
+    token = (await vault.post("auth/token/create", json={"policies": ["app"]})).json()["auth"]["client_token"]
+    (tmp_path / "token").write_text(f"{token}\n")
+    place = f"vault:{str(vault.base_url).removesuffix('/v1/')}/secret/app"
+    secrets = build_secrets(place, {"VAULT_TOKEN_FILE": str(tmp_path / "token")})
+    assert await secrets.read("database_password") is None
+    for password in ("p@ss/w:rd ", "another"):
+        await keep(password)
+        assert await secrets.read("database_password") == password
+    (await vault.delete("secret/data/app")).raise_for_status()
+    assert await secrets.read("database_password") is None
+    (await vault.post("auth/token/revoke", json={"token": token})).raise_for_status()
+    with pytest.raises(SecretsUnavailable, match="answered 403"):
+        await secrets.read("database_password")
+    (await vault.put("sys/seal")).raise_for_status()
+    with pytest.raises(SecretsUnavailable, match="answered 503"):
         await secrets.read("database_password")
 
 
