@@ -55,6 +55,7 @@ LABEL org.opencontainers.image.title="Signalbox" \
 ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    SIGNALBOX_ENVIRONMENT=production \
     SIGNALBOX_VERSION=${VERSION} \
     SIGNALBOX_REVISION=${REVISION}
 USER 10001:10001

@@ -18,6 +18,8 @@ from incidents.verdict import Outcome
 
 REACH_S = 5.0
 """How long a part may fail to answer before the run is refused."""
+HEARTBEAT = "max(signalbox_pager_heartbeat_age_seconds)"
+"""Nothing before the first heartbeat of the Watchdog: until then the pager cannot tell that it hears nothing."""
 
 
 class Unfit(Exception):
@@ -80,8 +82,11 @@ async def _unhealthy(scenario: Scenario, outcomes: Sequence[Outcome], backends: 
     """What is wrong now, empty when nothing is: an open page, a check, or a signal that would prove nothing later."""
     try:
         pages = await backends.open_pages()
+        heartbeat = await backends.query(HEARTBEAT)
     except BackendError as error:
         return str(error)
+    if not heartbeat:
+        return "no heartbeat of the Watchdog has reached the pager yet, so that it would not miss one"
     if pages:
         return f"{', '.join(sorted({page['alert'] for page in pages}))} is firing"
     await measure(outcomes, backends)

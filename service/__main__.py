@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from service import jobs_command
 from service.secrets import SecretsUnavailable, build_secrets
-from service.settings import ServiceName, Settings, SettingsRefused, fill_in, load_settings
+from service.settings import ServiceName, Settings, SettingsRefused, fill_in, find_refusals, load_settings
 
 SERVED: tuple[ServiceName, ...] = get_args(ServiceName)
 
@@ -60,9 +60,12 @@ def _read_settings(service_name: ServiceName) -> Settings:
     if not settings.secrets:
         return settings
     try:
-        return asyncio.run(fill_in(settings, build_secrets(settings.secrets, os.environ)))
+        filled = asyncio.run(fill_in(settings, build_secrets(settings.secrets, os.environ)))
     except (ValueError, SecretsUnavailable) as error:
         raise SettingsRefused([f"SIGNALBOX_SECRETS: {error}"]) from error
+    if reasons := find_refusals(filled, filled_in=True):
+        raise SettingsRefused([f"{reason} (SIGNALBOX_SECRETS has none)" for reason in reasons])
+    return filled
 
 
 def _run(settings: Settings, options: argparse.Namespace) -> int:

@@ -151,14 +151,17 @@ class Settings(BaseSettings):
         return self.environment == "development" and self.faults == "on"
 
 
-def find_refusals(settings: Settings) -> list[str]:
-    """What production must not be, each by its name and with a remedy; nothing in the other environments."""
+def find_refusals(settings: Settings, *, filled_in: bool = False) -> list[str]:
+    """What production must not be, each by its name and with a remedy; nothing in the other environments.
+
+    What may come from another place is judged when it has been there: in settings that are ``filled_in``.
+    """
     if settings.environment != "production":
         return []
     issuer, database, valkey = (
         urlsplit(url) for url in (settings.issuer_url, settings.database_url, settings.valkey_url)
     )
-    from_elsewhere = bool(settings.secrets)
+    from_elsewhere = bool(settings.secrets) and not filled_in
     known_keys = DEVELOPMENT_CURSOR_KEY in settings.cursor_keys.split(",")
     found = {
         "FAULTS: faults can be switched on; set it to off": settings.faults == "on",

@@ -134,6 +134,8 @@ def test_a_process_answers_within_a_second_of_cpu_time(stack: Stack) -> None:
         "none",
         "--env",
         f"SIGNALBOX_DATABASE_URL={NO_DATABASE}",
+        "--env",
+        "SIGNALBOX_ENVIRONMENT=development",
         IMAGE,
         "python",
         "-m",
@@ -154,6 +156,14 @@ def test_a_process_answers_within_a_second_of_cpu_time(stack: Stack) -> None:
         assert (int(user) + int(system)) / 100 < MOST_SECONDS
     finally:
         docker("rm", "--force", name)
+
+
+def test_it_is_production_unless_something_else_is_said(stack: Stack) -> None:
+    words = ("--network", "none", "--env", f"SIGNALBOX_DATABASE_URL={NO_DATABASE}", IMAGE)
+    command = ["docker", "run", "--rm", *words, "python", "-m", "service", "api", "--port", "8101"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert "SIGNALBOX_CURSOR_KEYS: the key that everybody knows" in done.stderr
 
 
 def test_nobody_has_to_be_root(stack: Stack) -> None:

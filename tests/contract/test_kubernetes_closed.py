@@ -144,6 +144,29 @@ FLOWS_OF_DEVELOPMENT = {
 
 
 @each_overlay
+def test_whoever_keeps_data_reaches_the_database(overlay: str) -> None:
+    keepers = {name for name, one in workloads(overlay).items() if needs_database(one)}
+    assert keepers >= {"api", "worker", "payments"}
+    for name in keepers:
+        ports = {
+            port["port"]
+            for policy in of_kind(overlay, "NetworkPolicy")
+            if policy["metadata"]["namespace"] == workloads(overlay)[name]["metadata"]["namespace"]
+            and chosen(policy["spec"]["podSelector"], labels(workloads(overlay)[name]))
+            for rule in policy["spec"].get("egress", [])
+            if any("ipBlock" in peer for peer in rule.get("to", []))
+            for port in rule["ports"]
+        }
+        assert 5432 in ports, name
+
+
+def needs_database(workload: Manifest) -> bool:
+    """Whether it is one of the service's processes, all of which keep something there but the issuer."""
+    command = container(workload).get("args") or container(workload).get("command") or []
+    return "service" in command and "issuer" not in command
+
+
+@each_overlay
 def test_these_flows_are_let_through_and_no_others(overlay: str) -> None:
     found = workloads(overlay)
     open_flows = {

@@ -7,7 +7,6 @@ import socket
 import socketserver
 import subprocess
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -123,30 +122,31 @@ def test_only_what_changes_nothing_is_asked_twice_and_a_broken_replica_is_left_o
 ) -> None:
     broken, whole = replicas
     broken.cutting = True
-    somebody = {"authorization": "Bearer x"}  # a stranger's body proves nothing against a replica
-    posted = [gateway.post("/v1/orders", content=f"order {number}", headers=somebody) for number in range(20)]
+    posted = [gateway.post("/v1/orders", content=f"order {number}") for number in range(20)]
     delivered = broken.seen + whole.seen
     assert [delivered[f"order {number}"] for number in range(20)] == [1] * 20, "a POST was delivered twice, or not"
     lost = [answer for answer in posted if answer.status_code == 502]
     assert len(lost) == sum(count for what, count in broken.seen.items() if what.startswith("order")) > 0
     assert {answer.headers["content-type"] for answer in lost} == {PROBLEM}
-    assert len(lost) <= 3, "three failures within two seconds, and it is out"
-    time.sleep(2.2)  # now it is tried again
-    read = [gateway.get(f"/v1/read/{number}") for number in range(20)]
+    assert len(lost) > 3, "a body may have been broken by its sender: it is no proof against a replica"
+    read = [gateway.get(f"/v1/read/{number}") for number in range(40)]
     assert {answer.status_code for answer in read} == {200}
-    assert any(what.startswith("/v1/read") for what in broken.seen), "nothing was tried at the broken replica"
+    tried = [what for what in broken.seen if what.startswith("/v1/read")]
+    assert 1 <= len(tried) <= 6, "three failures within two seconds, and it is out"
 
 
 def test_a_request_has_one_name_and_the_caller_does_not_choose_it(
     gateway: httpx.Client, replicas: list[Replica]
 ) -> None:
     mine = {"x-request-id": "mine", "traceparent": f"00-{'1' * 32}-{'2' * 16}-01", "x-forwarded-for": "198.51.100.7"}
+    mine["x-request-timeout-ms"] = "1"
     answer = gateway.get("/v1/named", headers=mine)
     [seen] = [
         head for one in replicas for head in one.heads if head.get("x-request-id") == answer.headers["x-request-id"]
     ]
     assert seen["x-forwarded-for"] == "127.0.0.1"
     assert "1" * 32 not in seen.get("traceparent", "")
+    assert "x-request-timeout-ms" not in seen, "his deadline would be our failure"
 
 
 HIDDEN = (

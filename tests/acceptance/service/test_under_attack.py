@@ -96,6 +96,7 @@ def test_no_request_of_strangers_takes_a_replica_out(stack: Stack) -> None:
     broken = [
         b"POST /v2/orders HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"POST /v2/orders HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{",
+        b"POST /v2/orders HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\nContent-Length: 100\r\n\r\n{",
     ]
     for request_bytes in broken * 6:
         with connect(stack) as raw:

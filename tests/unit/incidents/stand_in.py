@@ -72,6 +72,8 @@ class StandIn:
         self.ratio_when_broken = 0.3
         self.ratio_when_well = 0.0
         self.down: set[str] = set()
+        self.heartbeat = True
+        """Whether the Watchdog has ever reached the pager."""
         self.production = False
         self.delay_s = 0.0
         self.hostile = False
@@ -201,6 +203,8 @@ class StandIn:
     def _prometheus(self, path: str, asked: dict[str, str]) -> tuple[int, Any]:
         ratio = self.ratio_when_broken if self.broken else self.ratio_when_well
         values = {"ratio": ratio, "rate": 5.0, "vector(1)": 1.0}
+        if self.heartbeat:
+            values["max(signalbox_pager_heartbeat_age_seconds)"] = 3.0
         labels = {"instance": HOSTILE} if self.hostile else {}
         query = asked["query"]
         if path.endswith("/query_range"):

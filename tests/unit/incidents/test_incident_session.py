@@ -188,7 +188,12 @@ def open_a_page(system: StandIn) -> None:
     system.page("CatalogueLatencyBurnPage", mine=False)
 
 
+def hear_nothing(system: StandIn) -> None:
+    system.heartbeat = False
+
+
 WHAT_KEEPS_THE_GATE_SHUT = [
+    (hear_nothing, "not healthy after 1.2 s: no heartbeat of the Watchdog has reached the pager yet"),
     (open_a_page, "not healthy after 1.2 s: CatalogueLatencyBurnPage is firing"),
     (show_a_signal, "not healthy after 1.2 s: the signal 'orders fail' shows already: 0.5"),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -70,3 +71,24 @@ def test_the_development_issuer_is_refused_elsewhere_in_one_line(
     assert main(["issuer", "--port", "1"]) == 2
     said = capsys.readouterr().err
     assert said == "service: SIGNALBOX_ENVIRONMENT: the development issuer is for development only\n"
+
+
+def test_production_is_judged_again_when_its_secrets_have_been_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A place that lacks one must not leave the value that everybody knows."""
+    for name, value in {
+        "ENVIRONMENT": "production",
+        "ISSUER_URL": "https://login.example.com",
+        "DATABASE_URL": "postgresql+asyncpg://shop@db/shop",
+        "VALKEY_URL": "redis://cache:6379/0",
+        "SECRETS": f"files:{tmp_path}",
+    }.items():
+        monkeypatch.setenv(f"SIGNALBOX_{name}", value)
+    (tmp_path / "database_password").write_text("a long one of our own")
+    (tmp_path / "valkey_password").write_text("signalbox")
+    assert main(["payments", "--port", "1"]) == 2
+    complaint = capsys.readouterr().err
+    assert "CURSOR_KEYS: the key that everybody knows" in complaint
+    assert "VALKEY_URL: no password, or one that everybody tries" in complaint
+    assert "DATABASE_URL" not in complaint
