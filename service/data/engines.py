@@ -56,6 +56,9 @@ class Timeouts:
 # (https://www.postgresql.org/docs/current/errcodes-appendix.html).
 _UNREACHABLE = ("08", "25P03", "28", "40001", "40P01", "53", "57")
 
+# A probe has one second for all; a primary that has said nothing by then does not keep the replica from being asked.
+PING_REPLICA_AFTER_S = 0.4
+
 Password = Callable[[], Awaitable[str]]
 
 
@@ -159,7 +162,23 @@ class Databases:
 
     async def ping_primary(self) -> None:
         """Raise when the primary does not answer."""
-        await self.read_primary(text("SELECT 1"))
+        await self.read_primary(_ONE)
+
+    async def ping(self) -> None:
+        """Raise when neither the primary nor a replica answers: with either there is work that can be done.
+
+        The primary is the same for all processes: were it asked alone, all of them would be out at once without it.
+        """
+        primary = asyncio.create_task(self.ping_primary())
+        try:
+            await asyncio.wait([primary], timeout=PING_REPLICA_AFTER_S)
+            if self._replica_reads is None or (primary.done() and not primary.exception()):
+                await primary
+            else:
+                await _read(self._replica_reads, _ONE)
+        finally:
+            primary.cancel()
+            await asyncio.gather(primary, return_exceptions=True)
 
     async def dispose(self) -> None:
         """Close every connection."""
@@ -175,6 +194,7 @@ class Databases:
         return int((await _read(self._replica_reads, _REPLAYED))[0].position)
 
 
+_ONE = text("SELECT 1")
 _END_OF_LOG = text("SELECT (pg_current_wal_lsn() - '0/0')::bigint AS position")
 # a replica that was promoted replays nothing, and is not behind
 _REPLAYED = text(

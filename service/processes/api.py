@@ -38,7 +38,7 @@ def build_app(settings: Settings) -> FastAPI:
     tel.instrument_http_client(payments, peer="payments")
 
     state = health.Health()
-    state.register("postgres", databases.ping_primary)
+    state.register("postgres", databases.ping)
     faults = fault.Faults(fault.API_FAULTS, allowed=settings.faults_allowed, seed=settings.fault_seed)
     limits = RateLimits(
         valkey,

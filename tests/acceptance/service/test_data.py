@@ -220,6 +220,21 @@ def test_without_a_replica_nothing_fails(stack: Stack, addresses: Addresses, tmp
         assert reads(api, "primary", "away") == 40
 
 
+def test_without_a_primary_what_is_read_is_read_all_the_same(
+    stack: Stack, addresses: Addresses, tmp_path: Path
+) -> None:
+    """It is the same for all processes: were they not ready without it, the gateway would have nobody to ask."""
+    gone = f"postgresql+asyncpg://signalbox:x@127.0.0.1:{free_port()}/signalbox"
+    replica = replica_url(addresses)
+    with run_api(stack, addresses, tmp_path / "api.log", DATABASE_URL=gone, REPLICA_URL=replica) as api:
+        eventually(lambda: api.http.get("/v1/users/1").status_code == 200, "a read from the replica")
+        assert {api.http.get(f"/v1/products/{number}").status_code for number in range(1, 11)} == {200}
+        assert api.http.get("/readyz").status_code == 200
+        refused = api.http.post("/v1/orders", json=an_order())
+        assert refused.status_code == 503
+        assert refused.headers["content-type"] == "application/problem+json"
+
+
 # the cache
 
 
