@@ -13,6 +13,7 @@ The parameter store needs the extra ``aws`` (botocore), which finds credentials 
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -114,10 +115,11 @@ class SsmSecrets:
         body = json.dumps({"Name": f"{self._path}/{quote(name)}", "WithDecryption": True}).encode()
         headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": "AmazonSSM.GetParameter"}
         request = AWSRequest("POST", f"{self._url}/", headers=headers, data=body)
-        credentials = self._session.get_credentials()
+        credentials = await asyncio.to_thread(self._session.get_credentials)  # may ask the machine's own service
         if credentials is None:
             raise SecretsUnavailable("there are no AWS credentials")
-        SigV4Auth(credentials.get_frozen_credentials(), "ssm", self._region).add_auth(request)
+        frozen = await asyncio.to_thread(credentials.get_frozen_credentials)
+        SigV4Auth(frozen, "ssm", self._region).add_auth(request)
         answer = await _ask("POST", f"{self._url}/", dict(request.headers), body)
         if answer.status_code == HTTPStatus.BAD_REQUEST and "ParameterNotFound" in answer.text:
             return None

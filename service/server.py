@@ -18,11 +18,10 @@ from fastapi import FastAPI
 
 from service.health import Health
 
-# Above the idle time of the gateway's connections (75 s), so that it is never the service which closes one that the
+# Above the idle time of the gateway's connections (60 s), so that it is never the service which closes one that the
 # gateway is about to use.
 KEEP_ALIVE_S = 90
-# Requests in hand get this long to finish after the listener has closed; none takes longer (2 s for a connection,
-# 5 s for a statement, 2 s for payments).
+# Requests in hand get this long to finish after the listener has closed; none takes longer (request_timeout_s).
 FINISH_TIMEOUT_S = 10
 YOUNG_OBJECTS = 5_000  # more than a few hundred requests in hand, and their spans, are made of
 

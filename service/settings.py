@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     db_statement_timeout_s: float = Field(default=5.0, gt=0, le=600)
     db_idle_in_transaction_timeout_s: float = Field(default=10.0, gt=0, le=600)
     # The budget of a request. Below what a leaving server waits for requests in hand (server.FINISH_TIMEOUT_S).
-    request_timeout_s: float = Field(default=8.0, gt=0, le=60)
+    request_timeout_s: float = Field(default=8.0, gt=0, lt=10)
     drain_s: float = Field(default=2.0, ge=0, le=300)
     # on: a successor may listen on the same port before this process leaves, where no gateway takes replicas in turn.
     share_port: Literal["on", "off"] = "off"
@@ -174,9 +174,16 @@ def find_refusals(settings: Settings, *, filled_in: bool = False) -> list[str]:
         and not from_elsewhere,
         "VALKEY_URL: no password, or one that everybody tries": (valkey.password or "") in _KNOWN_PASSWORDS
         and not from_elsewhere,
-        "TRUSTED_PROXIES: anybody may say who he is; name the gateway's network": "*" in settings.trusted_proxies,
+        "TRUSTED_PROXIES: anybody may say who he is; name the gateway's network": _trusts_everybody(
+            settings.trusted_proxies
+        ),
     }
     return [f"SIGNALBOX_{reason}" for reason, applies in found.items() if applies]
+
+
+def _trusts_everybody(proxies: str) -> bool:
+    """Whether a list of addresses and networks has one that holds every address."""
+    return any(one.strip() == "*" or one.strip().endswith("/0") for one in proxies.split(","))
 
 
 async def fill_in(settings: Settings, place: Secrets) -> Settings:

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from bench.service.load import Outcome, Traffic
-from bench.service.servers import ALL_STEPS, PLAIN, SERVICE, STEPS, Behind, Server, Variant, running
+from bench.service.servers import ALL_STEPS, PLAIN, SERVICE, STEPS, Behind, Server, Variant, gateway, running
 
 # The knee: one request in a thousand fails, or the slowest in twenty waits longer than this.
 MOST_P95_MS = 250.0
@@ -106,14 +106,11 @@ def compare(behind: Behind, rounds: int, seconds: float, tell: Tell) -> dict[str
 
 
 def deploy(behind: Behind, seconds: float, tell: Tell) -> dict[str, Any]:
-    """Failed requests while what serves is replaced: the plain process by its successor, the service's two in turn.
-
-    The balancer is the client's: it asks the replicas in turn, and leaves out one that says it is not ready.
-    """
+    """Failed requests while two replicas are replaced, one after the other, behind the stack's own gateway."""
     found = {}
-    for variant, replicas in ((PLAIN, 1), (SERVICE, 2)):
-        with running(variant, behind.environment, replicas) as servers:
-            outcome = asyncio.run(_deploy(servers, seconds))
+    for variant in (PLAIN, SERVICE):
+        with running(variant, behind.environment, 2) as servers, gateway(behind, servers) as url:
+            outcome = asyncio.run(_deploy(servers, url, seconds))
         found[variant.name] = {"sent": outcome.sent, "failed": sum(outcome.failed.values()), "by": outcome.failed}
         tell(f"deploy of {variant.name}: {sum(outcome.failed.values())} of {outcome.sent} failed")
     return found
@@ -134,23 +131,26 @@ def spike(behind: Behind, seconds: float, tell: Tell) -> dict[str, Any]:
 
 
 async def _drive(servers: Sequence[Server], rate_per_s: float, seconds: float, seed: int) -> Outcome:
-    traffic = Traffic([server.url for server in servers], seed, "bench")
+    return await _drive_at([server.url for server in servers], rate_per_s, seconds, seed)
+
+
+async def _drive_at(urls: Sequence[str], rate_per_s: float, seconds: float, seed: int) -> Outcome:
+    traffic = Traffic(urls, seed, "bench")
     try:
         return await traffic.run(rate_per_s, seconds)
     finally:
         await traffic.close()
 
 
-async def _deploy(servers: Sequence[Server], seconds: float) -> Outcome:
+async def _deploy(servers: Sequence[Server], url: str, seconds: float) -> Outcome:
     """Drive for ``seconds`` before, while and after each server is replaced."""
-    outcomes = [await _drive(servers, COMPARED_RATE, seconds, seed=3)]
+    outcomes = [await _drive_at([url], COMPARED_RATE, seconds, seed=3)]
     for server in servers:
-        others = [other for other in servers if other is not server] or [server]
         replaced = asyncio.create_task(asyncio.to_thread(_replace, server))
         while not replaced.done():
-            outcomes.append(await _drive(others, COMPARED_RATE, 1.0, seed=len(outcomes)))
+            outcomes.append(await _drive_at([url], COMPARED_RATE, 1.0, seed=len(outcomes)))
         await replaced
-    outcomes.append(await _drive(servers, COMPARED_RATE, seconds, seed=5))
+    outcomes.append(await _drive_at([url], COMPARED_RATE, seconds, seed=5))
     total = Outcome()
     for outcome in outcomes:
         total.sent += outcome.sent

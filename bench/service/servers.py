@@ -12,8 +12,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ import httpx
 import psutil
 
 ROOT = Path(__file__).parent.parent.parent
-BEHIND = ("postgres", "postgres-replica", "valkey", "payments")
+BEHIND = ("postgres", "postgres-replica", "valkey", "payments", "worker", "collector")
 READY_S = 120.0
 
 
@@ -53,9 +53,7 @@ class Server:
 
     def __init__(self, variant: Variant, environment: dict[str, str], number: int = 1) -> None:
         self.variant = variant
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._command = [sys.executable, "-m", *variant.program, "--port", str(self.port)]
         self._environment = {
@@ -109,8 +107,42 @@ def running(variant: Variant, environment: dict[str, str], count: int = 1) -> It
             server.process.wait()
 
 
+@contextmanager
+def gateway(behind: Behind, servers: Sequence[Server]) -> Iterator[str]:
+    """The stack's own gateway once more, before these servers. Its address. Raises NotUp."""
+    port = _free_port()
+    environment = {
+        **behind.gateway.environ(),
+        "SIGNALBOX_PORT_GATEWAY": str(port),
+        "SIGNALBOX_PORT_GATEWAY_METRICS": str(_free_port()),
+        "SIGNALBOX_ADMIN": "off",
+        "SIGNALBOX_API_UPSTREAMS": " ".join(f"127.0.0.1:{server.port}" for server in servers),
+    }
+    url, quiet = f"http://127.0.0.1:{port}", subprocess.DEVNULL
+    process = subprocess.Popen(behind.gateway.cmdline(), cwd=ROOT, env=environment, stdout=quiet, stderr=quiet)
+    try:
+        for _ in range(100):
+            with suppress(httpx.HTTPError):
+                if httpx.get(f"{url}/v1/products/11", timeout=2).status_code == 200:
+                    break
+            time.sleep(0.1)
+        else:
+            raise NotUp("the gateway did not start")
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 class Behind:
-    """CPU time of the parts that the servers use; they are shared by whoever else uses the stack."""
+    """The running stack. CPU time is of the parts that the servers use; they are shared by whoever else uses it."""
 
     def __init__(self) -> None:
         status = subprocess.run(
@@ -121,6 +153,7 @@ class Behind:
         if "api-1" not in pids:
             raise NotUp("the stack is not up. Run `make up` first")
         self.environment = {**psutil.Process(pids["api-1"]).environ(), "PYTHONPATH": os.fspath(ROOT)}
+        self.gateway = psutil.Process(pids["gateway"])
         self._pids = {name: pids[name] for name in BEHIND}
 
     def cpu_s(self) -> dict[str, float]:

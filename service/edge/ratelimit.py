@@ -52,6 +52,7 @@ class RateLimits:
         self._local = LocalBuckets()
         self._slices: dict[str, _Slice] = {}
         self._ask_again_at = 0.0
+        self._is_local = False
         count = telemetry.metrics.rate_limit_requests
         self._counters = {
             (where, allowed): count.labels(where, "allowed" if allowed else "refused")
@@ -83,14 +84,21 @@ class RateLimits:
                     self._keep(key, _Slice(size - 1, now_s + SLICE_S, decision))
                 elif size > 1:
                     decision = await self._draw(key, policy, 1)  # no whole slice is left, perhaps a single one
+                self._become(is_local=False)
                 return self._told("shared", decision)
             except (RedisError, OSError):
                 self._ask_again_at = monotonic() + RETRY_AFTER_S
+                self._become(is_local=True)
         return self._told("local", _decide(policy, *self._local.count(key, policy, now_s * 1e6)))
 
     async def _draw(self, key: str, policy: Policy, size: int) -> Decision:
         answer: Any = await self._script(keys=[key], args=[policy.cost_us * size, policy.window_s * 1e6])
         return _decide(policy, bool(answer[0]), answer[1])
+
+    def _become(self, *, is_local: bool) -> None:
+        if is_local != self._is_local:
+            self._is_local = is_local
+            telemetry.event("rate_limits.local" if is_local else "rate_limits.shared", {})
 
     def _keep(self, key: str, drawn: _Slice) -> None:
         self._slices.pop(key, None)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from service.catalog.http import MoneyOut
 from service.edge.caller import Caller
-from service.edge.gate import Gate, MissingScope, Unauthenticated
+from service.edge.gate import Gate, GatedRoute, MissingScope, Unauthenticated
 from service.edge.pagination import MAX_ID
 from service.edge.versioning import Version
 from service.errors import problem_responses
@@ -117,7 +117,9 @@ def build_router(
     orders: OrderRepository, keys: OrderKeys, payments: Payments, version: Version, gate: Gate
 ) -> APIRouter:
     """Routes under ``/orders``. A user orders and reads for himself, a service for anybody."""
-    router = APIRouter(prefix=f"{version.prefix}/orders", tags=["orders"], deprecated=version.ends)
+    router = APIRouter(
+        prefix=f"{version.prefix}/orders", tags=["orders"], deprecated=version.ends, route_class=GatedRoute
+    )
     refusals = (Unauthenticated, MissingScope)
     order_form = version.form(OrderOut)
 

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from time import monotonic
 from uuid import UUID
 
 import httpx
@@ -92,12 +93,16 @@ class HttpPayments:
         return response
 
     async def _send(self, method: str, path: str, body: Mapping[str, object] | None, left_s: float) -> httpx.Response:
-        headers = {**scope_headers(), deadline.HEADER: str(int(left_s * 1000))}
+        due = monotonic() + left_s
+
+        def headers() -> dict[str, str]:
+            return {**scope_headers(), deadline.HEADER: str(max(0, int((due - monotonic()) * 1000)))}
+
         if detour := struck(PAYMENTS_DETOUR):
             path = detour.url + path
         self._retries.earn()
         try:
-            return await self._client.request(method, path, json=body, headers=headers)
+            return await self._client.request(method, path, json=body, headers=headers())
         except httpx.TimeoutException:
             raise
         except httpx.TransportError:
@@ -106,7 +111,7 @@ class HttpPayments:
             if not self._retries.take():
                 raise
             await asyncio.sleep(PAUSE_S * random.uniform(0.5, 1.5))
-            return await self._client.request(method, path, json=body, headers=headers)
+            return await self._client.request(method, path, json=body, headers=headers())
 
 
 def _confirms(asked: Mapping[str, object]) -> Callable[[httpx.Response], bool]:

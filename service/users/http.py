@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Path, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from service.edge.caller import Caller
-from service.edge.gate import Gate, MissingScope, Unauthenticated
+from service.edge.gate import Gate, GatedRoute, MissingScope, Unauthenticated
 from service.edge.pagination import MAX_ID
 from service.edge.versioning import Version
 from service.errors import ServiceError, problem_responses
@@ -63,7 +63,9 @@ class UserPatch(BaseModel):
 
 def build_router(users: UserRepository, version: Version, gate: Gate) -> APIRouter:
     """Routes under ``/users``. A user sees and changes himself, a service anybody."""
-    router = APIRouter(prefix=f"{version.prefix}/users", tags=["users"], deprecated=version.ends)
+    router = APIRouter(
+        prefix=f"{version.prefix}/users", tags=["users"], deprecated=version.ends, route_class=GatedRoute
+    )
     refusals = (Unauthenticated, MissingScope, UserNotFound)
 
     @router.get("/{user_id}", response_model=version.form(UserOut), responses=problem_responses(*refusals))

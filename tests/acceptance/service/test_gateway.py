@@ -149,6 +149,20 @@ def test_a_request_has_one_name_and_the_caller_does_not_choose_it(
     assert "x-request-timeout-ms" not in seen, "his deadline would be our failure"
 
 
+def test_behind_a_cdn_that_is_trusted_a_client_has_the_address_that_the_cdn_says(
+    request: pytest.FixtureRequest, replicas: list[Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not the one that he put before it himself."""
+    monkeypatch.setenv("SIGNALBOX_GATEWAY_TRUSTED_PROXIES", "127.0.0.0/8 10.0.0.0/8")
+    gateway: httpx.Client = request.getfixturevalue("gateway")
+    for said in ("198.51.100.7", "203.0.113.9, 198.51.100.7", "198.51.100.7, 10.1.2.3"):
+        answer = gateway.get("/v1/named", headers={"x-forwarded-for": said})
+        [seen] = [
+            head for one in replicas for head in one.heads if head.get("x-request-id") == answer.headers["x-request-id"]
+        ]
+        assert seen["x-forwarded-for"] == "198.51.100.7", said
+
+
 HIDDEN = (
     *("/metrics", "/METRICS", "//metrics", "/%6detrics", "/v1/../metrics", "/v1/%2e%2e/metrics", "/static/../metrics"),
     *("/internal/faults", "/livez", "/readyz", "/startupz", "/config/", "/static/../Caddyfile", "/v3/x", "/"),

@@ -91,6 +91,19 @@ def test_slow_clients_are_hung_up_on_and_hold_nobody_up(stack: Stack) -> None:
         assert httpx.get(f"{stack.urls['gateway']}/v2/products/1", timeout=15).status_code == 200, "replicas are out"
 
 
+@pytest.mark.parametrize(("method", "path"), [("POST", "/v2/orders"), ("PATCH", "/v2/users/1"), ("POST", "/v1/orders")])
+def test_a_stranger_is_told_that_he_is_one_and_not_what_is_wrong_with_his_body(
+    stack: Stack, method: str, path: str
+) -> None:
+    """Otherwise nonsense would be parsed for everybody, and counted for nobody."""
+    for body in (b"{", b'{"\xff": 1}', b"[]"):
+        headers = {"content-type": "application/json"}
+        answer = httpx.request(method, f"{stack.urls['gateway']}{path}", content=body, headers=headers, timeout=15)
+        assert answer.status_code == 401, answer.text
+        assert answer.headers["ratelimit"]
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
 def test_no_request_of_strangers_takes_a_replica_out(stack: Stack) -> None:
     """A body that breaks off must not count as the replica's failure: a few such would take every replica out."""
     broken = [

@@ -124,6 +124,8 @@ def test_production_names_everything_that_it_refuses_at_once(monkeypatch: pytest
         ("FAULTS", "on"),
         ("DOCS", "on"),
         ("SIGN_IN", "off"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8, 0.0.0.0/0"),
+        ("TRUSTED_PROXIES", "::/0"),
         ("ISSUER_URL", "http://login.example.com"),
         ("ISSUER_URL", "https://localhost:8190"),
         ("CURSOR_KEYS", "3f1c9be27d0a4e55,development-cursor-key"),
