@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
 import subprocess
 import time
 import urllib.parse
@@ -18,13 +17,14 @@ from typing import Any
 import yaml
 
 from bench.backfill import SCRAPE_S
+from bench.ports import free_port
 
 
 class Server:
     """A Prometheus with a folder of its own; `*.rules.yaml` in it are its rules."""
 
     def __init__(self, executable: Path, folder: Path, target_port: int) -> None:
-        port = _free_port()
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         config = {
             "global": {"scrape_interval": f"{SCRAPE_S}s", "evaluation_interval": "1m"},
@@ -75,9 +75,3 @@ class Server:
     def value(self, expression: str) -> float:
         result = self.ask("query", query=expression)["result"]
         return float(result[0]["value"][1]) if result else float("nan")
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])

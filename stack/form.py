@@ -39,7 +39,7 @@ class Form(Protocol):
     def add_line(self, layout: Layout, name: str, line: str) -> None: ...
 
 
-# Whether a new stack is containers wherever an engine answers: once the acceptance tests have passed against them.
+# Whether a new stack is containers wherever an engine answers: once faults from outside have a container form as well.
 BY_ITSELF = False
 
 FORMS: Mapping[str, Form] = {"native": native, "compose": compose}

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import httpx
 
+from bench.ports import free_port
 from stack.backends.resolve import resolve
 
 _CONFIG = """
@@ -31,12 +32,6 @@ service:
 """
 _SPAN_ID = re.compile(rb"^    ID             : ([0-9a-f]{16})$", re.MULTILINE)
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER of zero seconds: close() sends RST
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def find_binary() -> Path:

@@ -21,7 +21,7 @@ import httpx
 import psutil
 from fastapi import FastAPI, Response
 
-from bench.promises.collector import free_port
+from bench.ports import free_port
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"]
 ROOT = Path(__file__).parents[2]

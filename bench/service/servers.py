@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,8 @@ from pathlib import Path
 
 import httpx
 import psutil
+
+from bench.ports import free_port
 
 ROOT = Path(__file__).parent.parent.parent
 BEHIND = ("postgres", "postgres-replica", "valkey", "payments", "worker", "collector")
@@ -53,7 +54,7 @@ class Server:
 
     def __init__(self, variant: Variant, environment: dict[str, str], number: int = 1) -> None:
         self.variant = variant
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._command = [sys.executable, "-m", *variant.program, "--port", str(self.port)]
         self._environment = {
@@ -110,11 +111,11 @@ def running(variant: Variant, environment: dict[str, str], count: int = 1) -> It
 @contextmanager
 def gateway(behind: Behind, servers: Sequence[Server]) -> Iterator[str]:
     """The stack's own gateway once more, before these servers. Its address. Raises NotUp."""
-    port = _free_port()
+    port = free_port()
     environment = {
         **behind.gateway.environ(),
         "SIGNALBOX_PORT_GATEWAY": str(port),
-        "SIGNALBOX_PORT_GATEWAY_METRICS": str(_free_port()),
+        "SIGNALBOX_PORT_GATEWAY_METRICS": str(free_port()),
         "SIGNALBOX_ADMIN": "off",
         "SIGNALBOX_API_UPSTREAMS": " ".join(f"127.0.0.1:{server.port}" for server in servers),
     }
@@ -132,13 +133,6 @@ def gateway(behind: Behind, servers: Sequence[Server]) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Behind:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 import httpx
 import yaml
 
+from bench.ports import free_port
 from bench.telemetry.subject import MODES
 
 CORES = sorted(os.sched_getaffinity(0))  # Linux, as everything that is read from /proc here
@@ -92,7 +92,7 @@ def run_subjects(
 def _run_subject(
     mode: str, environment: Mapping[str, str], collector: Path, folder: Path, token: str | None
 ) -> Iterator[Subject]:
-    grpc, http, metrics, port = (_free_port() for _ in range(4))
+    grpc, http, metrics, port = (free_port() for _ in range(4))
     config = folder / f"{mode}-collector.yaml"
     config.write_text(yaml.safe_dump(_collector_config(grpc, http, metrics)))
     lines = folder / f"{mode}.log"
@@ -168,10 +168,3 @@ def _wait_for(url: str, log: Path, limit_s: float = 30.0) -> None:
             pass
         time.sleep(0.1)
     raise SystemExit(f"{url} did not answer within {limit_s:.0f} s:\n{log.read_text()[-2000:]}")
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

@@ -178,7 +178,7 @@ def log_names(layout: Layout) -> list[str]:
 
 def print_log(layout: Layout, name: str, lines: int, *, follow: bool) -> int:
     """Print the last lines of a container's log, and go on with what is added."""
-    identity = {container.service: container.identity for container in Engine(layout).containers()}[name]
+    identity = _identity(layout, name)
     following = ["--follow"] if follow else []
     command = ["docker", "logs", "--tail", str(lines), *following, identity]
     return subprocess.run(command, stderr=subprocess.STDOUT, check=False).returncode
@@ -186,17 +186,21 @@ def print_log(layout: Layout, name: str, lines: int, *, follow: bool) -> int:
 
 def add_line(layout: Layout, name: str, line: str) -> None:
     """Add a line to the log of that name in the folder that the collector follows."""
-    identity = next((one.identity for one in Engine(layout).containers() if one.service == SCRIBE), "")
-    command = ["docker", "exec", "--interactive", identity, "sh", "-c", 'cat >> "/var/log/signalbox/$0.log"', name]
+    inside = ["sh", "-c", 'cat >> "/var/log/signalbox/$0.log"', name]
+    command = ["docker", "exec", "--interactive", _identity(layout, SCRIBE), *inside]
     subprocess.run(command, input=line, text=True, stderr=subprocess.DEVNULL, check=False)
 
 
 def last_lines(layout: Layout, name: str, count: int) -> list[str]:
     """What a container said last."""
-    identity = next((one.identity for one in Engine(layout).containers() if one.service == name), "")
-    command = ["docker", "logs", "--tail", str(count), identity]
+    command = ["docker", "logs", "--tail", str(count), _identity(layout, name)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     return done.stdout.splitlines()
+
+
+def _identity(layout: Layout, service: str) -> str:
+    """The newest container of a service; empty when there is none."""
+    return {one.service: one.identity for one in Engine(layout).containers()}.get(service, "")
 
 
 def _services(engine: Engine) -> list[str]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import httpx
 import yaml
 
-from bench.promises.collector import find_binary, free_port
+from bench.ports import free_port
+from bench.promises.collector import find_binary
 from stack.backends.resolve import Absent
 from tests.conftest import ROOT, missing_backend
 

@@ -79,19 +79,19 @@ def test_posts_share_a_connection_whatever_form_the_answer_has(server: Server) -
     posts.close()
 
 
-def test_a_server_that_closes_after_its_answer_gets_a_new_connection(server: Server) -> None:
-    server.answers = [CLOSING, OK]
+@pytest.mark.parametrize(
+    ("answer", "read"),
+    [
+        pytest.param(CLOSING, (503, b""), id="it closes after its answer"),
+        pytest.param(SWITCHED, (101, b""), id="it leaves HTTP"),
+    ],
+)
+def test_a_server_that_ends_the_connection_gets_a_new_one(
+    server: Server, answer: bytes, read: tuple[int, bytes]
+) -> None:
+    server.answers = [answer, OK]
     posts = poster(server)
-    assert posts.post(b"body") == (503, b"")
-    assert posts.post(b"body") == (200, b"hi")
-    assert server.connections == 2
-    posts.close()
-
-
-def test_a_server_that_leaves_http_is_left(server: Server) -> None:
-    server.answers = [SWITCHED, OK]
-    posts = poster(server)
-    assert posts.post(b"body") == (101, b"")
+    assert posts.post(b"body") == read
     assert posts.post(b"body") == (200, b"hi")
     assert server.connections == 2
     posts.close()
