@@ -38,7 +38,7 @@ RUN begun="$(date +%s)" \
     && echo "signalbox:x:10001:10001::/nonexistent:/usr/sbin/nologin" >> /etc/passwd \
     && install -d -o 10001 -g 10001 -m 0750 /run/secrets /run/settings /var/log/signalbox \
        /var/lib/signalbox /var/lib/signalbox/collector /var/lib/signalbox/jaeger /var/lib/signalbox/loki \
-       /var/lib/signalbox/pager \
+       /var/lib/signalbox/pager /var/lib/signalbox/faults \
     && find /etc /run /usr/local /var -xdev -writable -newermt "@${begun}" -exec touch --no-dereference --date="@${SOURCE_DATE_EPOCH}" {} +
 COPY --from=packages /opt/venv /opt/venv
 COPY --from=packages /app /app

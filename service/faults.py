@@ -100,9 +100,9 @@ class ConnectionLeak(Parameters):
 
 
 class Detour(Parameters):
-    """Call payments at ``url``, which is on this machine."""
+    """Call payments at ``url``, which is on this machine or, by a name without a dot, in this network of containers."""
 
-    url: str = Field(pattern=r"^http://127\.0\.0\.1:\d{1,5}$")
+    url: str = Field(pattern=r"^http://(127\.0\.0\.1|[a-z][a-z0-9-]{0,62}):\d{1,5}$")
 
 
 class Quota(Parameters):

@@ -54,7 +54,6 @@ class Component:
     reload: Reload | None = None
     faults: bool = False  # has faults that can be switched, at /internal/faults
     optional: bool = False  # the stack is ready without it
-    native_only: bool = False  # has no container form: it works on the processes of one machine
     forgets: tuple[str, ...] = ()  # files of its data that outlive a restart, but not the stack
     drops_root: bool = False  # refuses to run as root
     overlaps: bool = False  # its successor listens beside it (SO_REUSEPORT) before it goes: for one nobody balances
@@ -430,7 +429,7 @@ PROBER = Component(
     env={
         "SIGNALBOX_GATEWAY_URL": "http://127.0.0.1:{ports[gateway]}",
         "SIGNALBOX_ISSUER_URL": "http://127.0.0.1:{ports[issuer]}",
-        "SIGNALBOX_TLS_ENDPOINT": "{host}:{ports[faults-tls]}",
+        "SIGNALBOX_TLS_ENDPOINT": "127.0.0.1:{ports[faults-tls]}",
     },
     probe=http("prober", "/readyz"),
     metrics="prober",
@@ -447,24 +446,32 @@ TOXIPROXY = Component(
     env={"LOG_LEVEL": "warn", **SMALL_HEAP},
     probe=http("toxiproxy", "/version"),
     optional=True,
-    native_only=True,
     stop_grace_s=2.0,
 )
 
 FAULTS = Component(
     name="faults",
     ports={"faults": 8290, "faults-tls": 8291},
-    command=(PYTHON, "-m", "stack.sabotage", "--port", "{ports[faults]}", "--data", "{data}"),
+    command=(PYTHON, "-m", "stack.sabotage", "--port", "{ports[faults]}", "--tls-port", "{ports[faults-tls]}"),
     env={
         "SIGNALBOX_ENVIRONMENT": SERVICE_ENV["SIGNALBOX_ENVIRONMENT"],
+        "SIGNALBOX_FAULTS_DATA": "{data}",
+        "SIGNALBOX_FORM": "{form}",
         "SIGNALBOX_STATE": "{state}",
         "SIGNALBOX_PORT_OFFSET": "{port_offset}",
+        "SIGNALBOX_SECRETS": "{secrets}",
+        "SIGNALBOX_POSTGRES": "127.0.0.1:{ports[postgres]}",
+        "SIGNALBOX_REPLICA": "127.0.0.1:{ports[postgres-replica]}",
+        "SIGNALBOX_VALKEY": "127.0.0.1:{ports[valkey]}",
+        "SIGNALBOX_TOXIPROXY": "127.0.0.1:{ports[toxiproxy]}",
+        "SIGNALBOX_DETOUR": "127.0.0.1:{ports[toxiproxy-payments]}",
+        "SIGNALBOX_PAYMENTS": "127.0.0.1:{ports[payments]}",
+        "SIGNALBOX_API_UPSTREAMS": "{upstreams}",
     },
     probe=http("faults", "/readyz"),
     metrics="faults",
     faults=True,
     url="http://{host}:{ports[faults]}",
-    native_only=True,
 )
 
 

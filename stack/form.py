@@ -1,9 +1,11 @@
 """Which form the stack has: processes of this machine (`native`) or containers (`compose`). Does nothing to either.
 
-What is said goes first (`--form`, `SIGNALBOX_FORM`), then what runs, then native.
+What is said goes first (`--form`, `SIGNALBOX_FORM`), then what runs, then containers where an engine can have them,
+then native.
 """
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -39,9 +41,6 @@ class Form(Protocol):
     def add_line(self, layout: Layout, name: str, line: str) -> None: ...
 
 
-# Whether a new stack is containers wherever an engine answers: once faults from outside have a container form as well.
-BY_ITSELF = False
-
 FORMS: Mapping[str, Form] = {"native": native, "compose": compose}
 
 
@@ -68,7 +67,17 @@ def choose(layout: Layout, option: str | None) -> Form:
         raise StackError(
             f"the container form cannot be used: {reason.rstrip('.?')}", "Use the native one: `--form native`"
         )
-    return FORMS[wanted or running or ("compose" if BY_ITSELF and engine.answers() else "native")]
+    return FORMS[wanted or running or _by_itself(layout)]
+
+
+def _by_itself(layout: Layout) -> str:
+    """Containers where an engine answers and has the images or can pull them."""
+    if not engine.answers():
+        return "native"
+    if missing := engine.Engine(layout).cannot_have():
+        sys.stderr.write(f"A container engine answers, but {missing} cannot be pulled: starting processes instead.\n")
+        return "native"
+    return "compose"
 
 
 def _running(layout: Layout) -> str | None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from stack.components import Component, components
+from stack.components import components
 from stack.layout import LOOPBACK, Layout
 from stack.native.credentials import Credentials
 from stack.native.launch import DEADMAN_TIMEOUT_S
@@ -20,20 +20,15 @@ _PORT_AT_LOOPBACK = re.compile(rf"(?P<scheme>(?://)?){re.escape(LOOPBACK)}:\{{po
 _PORT_AT_HOST = re.compile(r"\{host\}:\{ports\[(?P<port>[\w-]+)\]\}")
 
 
-def contained() -> tuple[Component, ...]:
-    """The components that have a container form."""
-    return tuple(part for part in components() if not part.native_only)
-
-
 def adapt(template: str, owner: str = "") -> str:
     """A template of the component `owner` with host names in the place of loopback addresses.
 
     What it listens on itself is open to its networks. What is for a reader's browser (`{host}`) stays at loopback,
-    where the host has it; empty when that is a port of a component without a container form.
+    where the host has it.
     """
-    hosts = {port: part.name for part in contained() for port in part.ports}
-    if for_reader := _PORT_AT_HOST.search(template):
-        return template.replace("{host}", LOOPBACK) if for_reader["port"] in hosts else ""
+    hosts = {port: part.name for part in components() for port in part.ports}
+    if _PORT_AT_HOST.search(template):
+        return template.replace("{host}", LOOPBACK)
 
     def name(found: re.Match[str]) -> str:
         listens = hosts[found["port"]] == owner and not found["scheme"]
@@ -44,13 +39,15 @@ def adapt(template: str, owner: str = "") -> str:
 
 def values(secret: Mapping[str, str] | Credentials) -> dict[str, Any]:
     """What adapted templates are filled in with, but for paths: those are docker-compose.yml's own choice."""
-    parts = contained()
+    parts = components()
     return {
         "ports": {name: port for part in parts for name, port in part.ports.items()},
         "secret": secret,
         "python": "python",
         "upstreams": " ".join(f"{part.name}:{part.ports[part.name]}" for part in parts if part.job == "api"),
         "deadman_timeout_s": f"{DEADMAN_TIMEOUT_S:g}",
+        "form": "compose",
+        "port_offset": 0,
     }
 
 
@@ -58,7 +55,7 @@ def published() -> dict[str, int]:
     """Every port that the host is given, by its name, before the offset: what has a page or an API, and the data."""
     return {
         name: port
-        for part in contained()
+        for part in components()
         for name, port in part.ports.items()
         if name in ALSO_PUBLISHED or (part.url and f"{{ports[{name}]}}" in part.url)
     }
@@ -77,7 +74,7 @@ def host_ports(layout: Layout) -> dict[str, str]:
 def secret_environment(secret: Mapping[str, str] | Credentials) -> dict[str, str]:
     """The variables of our own processes that hold a password: never in docker-compose.yml, always in a file."""
     templates: dict[str, str] = {}
-    for part in contained():
+    for part in components():
         if part.backend is None:
             templates |= {name: text for name, text in part.env.items() if "{secret[" in text}
     return {name: adapt(text).format_map(values(secret)) for name, text in sorted(templates.items())}
@@ -86,7 +83,7 @@ def secret_environment(secret: Mapping[str, str] | Credentials) -> dict[str, str
 def scrape_targets() -> dict[str, list[dict[str, Any]]]:
     """Job → what Prometheus' file discovery reads: one target an instance."""
     targets: dict[str, list[dict[str, Any]]] = {}
-    for part in [part for part in contained() if part.metrics]:
+    for part in [part for part in components() if part.metrics]:
         address = f"{part.name}:{part.ports[part.metrics]}"
         labels = {"job": part.job, "instance": part.name}
         targets.setdefault(part.job, []).append({"targets": [address], "labels": labels})

@@ -16,8 +16,8 @@ from pathlib import Path
 import httpx
 
 from stack import backends
-from stack.components import DEFAULT_REPLICAS, Step
-from stack.container.addresses import contained
+from stack.components import DEFAULT_REPLICAS, Step, components
+from stack.container import hands
 from stack.container.engine import Engine
 from stack.container.observe import DOORS, observe
 from stack.errors import StackError, WrongUse
@@ -36,14 +36,7 @@ FORM = "compose"
 
 _starting: "dict[Path, subprocess.Popen[bytes]]" = {}  # by state folder: what `bring_up` began and `follow` watches
 
-
-def named(state: StackState, names: Sequence[str]) -> list[str]:
-    """The components of these names, and those of services of these names. Raises WrongUse for any other."""
-    chosen = native.named(state, names)
-    contained_names = {part.name for part in contained()}
-    if missing := [name for name in chosen if name not in contained_names]:
-        raise WrongUse(f"{missing[0]} has no container form", "It runs in the native form only")
-    return chosen
+named = native.named  # both forms have the same components
 
 
 def is_recorded(layout: Layout) -> bool:
@@ -90,6 +83,7 @@ def bring_up(layout: Layout, clock: float | None = None, replicas: int | None = 
     wish = replace(before, number=before.number + 1, clock=clock or before.clock, gateway_host=host)
     (layout.run / SIGN).write_text(f"{FORM}\n")
     write_wish(layout, wish)
+    hands.start(layout)
     if not (running and running.ready and wish == replace(before, number=wish.number)):
         _begin(layout, wish, "up", "--build", "--detach", "--wait", *_services(engine))
     return wish
@@ -124,7 +118,7 @@ def restart(layout: Layout, names: Sequence[str]) -> Wish:
     if current_state(layout) is None:
         raise StackError("the stack is not running", "Start it with `signalbox up`")
     wish = read_wish(layout)
-    overlapping = {part.name for part in contained() if part.overlaps}
+    overlapping = {part.name for part in components() if part.overlaps}
     for name in overlapping.intersection(names):
         _hand_over(layout, wish, name)
     if others := [name for name in names if name not in overlapping]:
@@ -207,7 +201,7 @@ def _services(engine: Engine) -> list[str]:
     """What is started: every component but an optional one whose image cannot be had, and the doors."""
     chosen = list(DOORS)
     pins = backends.load_pins()
-    for part in contained():
+    for part in components():
         if part.optional and part.backend:
             image = pins[part.backend].image
             if not (engine.has_image(image) or engine.pull(image)):
@@ -253,6 +247,7 @@ def _remove(layout: Layout, on_state: Callable[[StackState], None], *options: st
             raise StackError(f"some containers could not be ended: {last_words(log)}", f"See {log}")
     for remains in (SIGN, "state.json"):
         (layout.run / remains).unlink(missing_ok=True)
+    hands.end(layout)
     return was_up
 
 
@@ -264,7 +259,7 @@ def _ended(part: ComponentState) -> ComponentState:
 def _take_clock(state: StackState) -> bool:
     """Have everything that can read its settings anew do so, and see that it answers: the doors may be late."""
     try:
-        for part in contained():
+        for part in components():
             if part.reload and part.reload.path and (url := state.urls.get(part.name)):
                 httpx.post(f"{url}{part.reload.path}", timeout=10, trust_env=False).raise_for_status()
     except httpx.HTTPError:

@@ -23,6 +23,7 @@ ANSWER_S = 20.0
 ENDING_S = 60.0
 LABEL = "com.docker.compose"
 LEAST_COMPOSE = (2, 20)  # earlier ones take a container that did its work and ended for one that failed (`up --wait`)
+OURS = "signalbox:"  # the image that is built, and never pulled
 STAND_IN = "signalbox.standin"  # label of an image that was made here in an official one's place
 
 
@@ -94,6 +95,10 @@ class Engine:
         _run(["docker", "stop", identity], tolerate=True, patience_s=ENDING_S)
         _run(["docker", "rm", "--force", identity], tolerate=True)
 
+    def act(self, verb: str, identity: str) -> None:
+        """`docker VERB` on a container. Raises StackError."""
+        _run(["docker", verb, identity])
+
     def has_image(self, image: str) -> bool:
         """Whether the image is here without a pull."""
         look = ["docker", "image", "inspect", "--format", "{{.Id}}", image]
@@ -103,6 +108,15 @@ class Engine:
         """Pull an image, its progress on standard error; False when it cannot be had."""
         done = subprocess.run(["docker", "pull", image], stdout=sys.stderr, stderr=subprocess.DEVNULL, check=False)
         return done.returncode == 0
+
+    def cannot_have(self) -> str | None:
+        """An image of docker-compose.yml that is neither here nor to be pulled; None when all can be had.
+
+        One pull tells: where the first comes from, the others do too.
+        """
+        images = _run(self.compose(Wish(), "config", "--images"), tolerate=True).split()
+        missing = next((one for one in images if not one.startswith(OURS) and not self.has_image(one)), None)
+        return missing if missing and not self.pull(missing) else None
 
     def compose(self, wish: Wish, *arguments: str) -> list[str]:
         """The command line of `docker compose` for this project."""

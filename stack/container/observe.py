@@ -6,8 +6,7 @@ from contextlib import suppress
 import psutil
 
 from stack import backends
-from stack.components import DEFAULT_REPLICAS, Component
-from stack.container.addresses import contained
+from stack.components import DEFAULT_REPLICAS, Component, components
 from stack.container.engine import Container
 from stack.layout import LOOPBACK, Layout
 from stack.native.launch import Wish
@@ -24,7 +23,7 @@ def observe(layout: Layout, wish: Wish, containers: Iterable[Container]) -> Stac
     there = {container.service: container for container in containers}
     if not there:
         return None
-    parts = contained()
+    parts = components()
     states = [observe_component(part, there.get(part.name), url_of(part, layout)) for part in parts]
     ready = {state.name for state in states if state.state == "ready"}
     optional = {part.name for part in parts if part.optional and part.name not in there}

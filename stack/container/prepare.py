@@ -11,7 +11,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from stack.container.addresses import adapt, contained, published, scrape_targets, secret_environment, values, variable
+from stack.components import components
+from stack.container.addresses import adapt, published, scrape_targets, secret_environment, values, variable
 from stack.errors import WrongUse
 from stack.layout import LOOPBACK
 from stack.native.credentials import Credentials, write_private
@@ -65,7 +66,7 @@ def prepare(
     _share(settings / "postgresql.conf", "".join(f"{name} = '{text}'\n" for name, text in POSTGRES_SETTINGS.items()))
     _share(settings / "pg_hba.conf", POSTGRES_ACCESS)
     compiled = compile_settings(root, clock)
-    for part in [part for part in contained() if part.name in RENDERED]:
+    for part in [part for part in components() if part.name in RENDERED]:
         files = read_settings(root, part, clock, compiled)
         folder = settings / part.name
         bring_up_to_date(folder, _adapted(part.name, files, settings, pager_port or published()["pager"]))

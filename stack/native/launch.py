@@ -140,6 +140,7 @@ class Blueprint:
             "data": ground.data,
             "state": self.layout.state,
             "port_offset": self.layout.port_offset,
+            "form": "native",
             "logs": self.layout.logs,
             "socket": self.layout.socket(part.name),
             "secrets": self.layout.secrets,

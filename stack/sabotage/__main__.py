@@ -1,6 +1,6 @@
 """`python -m stack.sabotage --port 8290`: the faults as a process.
 
-Owns the command line and the list of faults. Refuses to know how any of them works.
+Owns the command line, the settings and the list of faults. Refuses to know how any of them works.
 """
 
 from __future__ import annotations
@@ -9,46 +9,43 @@ import argparse
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import uvicorn
 
-from stack.components import API, FAULTS, components
 from stack.layout import LOOPBACK, Layout
 from stack.native.credentials import Credentials
-from stack.native.launch import read_wish
 from stack.sabotage.app import build_app
 from stack.sabotage.cache import FlushCache
 from stack.sabotage.certificate import ShortCertificate, TlsEndpoint
 from stack.sabotage.database import DropIndex, HoldLock, PauseReplay, Server
 from stack.sabotage.fault import Fault
+from stack.sabotage.hands import Hands, HandsOnHost, OwnHands
 from stack.sabotage.network import PaymentsNetwork
 from stack.sabotage.processes import Deploy, KillProcess, StopProcess
 
 
-def build_faults(layout: Layout, endpoint: TlsEndpoint) -> list[Fault]:
-    """Every fault of this stack."""
-    credentials = Credentials(layout.secrets)
-    parts = components(read_wish(layout).replicas)
-    ports = {name: layout.port(port) for part in parts for name, port in part.ports.items()}
+def build_faults(environ: Mapping[str, str], endpoint: TlsEndpoint, hands: Hands) -> list[Fault]:
+    """Every fault of this stack. Addresses are `host:port`, as `stack.components` gives them."""
+    secret = Credentials(Path(environ["SIGNALBOX_SECRETS"]))
     primary, replica = (
-        Server(ports[name], credentials["postgres_password"]) for name in ("postgres", "postgres-replica")
+        Server(environ[name], secret["postgres_password"]) for name in ("SIGNALBOX_POSTGRES", "SIGNALBOX_REPLICA")
     )
-    apis = {part.name: f"http://{LOOPBACK}:{ports[part.name]}" for part in parts if part.job == API}
     return [
         DropIndex(primary),
         HoldLock(primary),
         PauseReplay(replica),
-        FlushCache(f"redis://:{credentials['valkey_password']}@{LOOPBACK}:{ports['valkey']}/0"),
+        FlushCache(f"redis://:{secret['valkey_password']}@{environ['SIGNALBOX_VALKEY']}/0"),
         PaymentsNetwork(
-            f"http://{LOOPBACK}:{ports['toxiproxy']}",
-            f"{LOOPBACK}:{ports['toxiproxy-payments']}",
-            f"{LOOPBACK}:{ports['payments']}",
-            apis,
+            environ["SIGNALBOX_TOXIPROXY"],
+            environ["SIGNALBOX_DETOUR"],
+            environ["SIGNALBOX_PAYMENTS"],
+            environ["SIGNALBOX_API_UPSTREAMS"].split(),
         ),
-        StopProcess(layout),
-        KillProcess(layout),
-        Deploy(layout),
+        StopProcess(hands),
+        KillProcess(hands),
+        Deploy(hands),
         ShortCertificate(endpoint),
     ]
 
@@ -56,17 +53,24 @@ def build_faults(layout: Layout, endpoint: TlsEndpoint) -> list[Fault]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m stack.sabotage", description="Faults from outside, switchable.")
     parser.add_argument("--port", type=int, default=8290)
-    parser.add_argument("--data", type=Path, required=True, help="Folder that keeps what is on.")
+    parser.add_argument("--tls-port", type=int, default=8291, help="Where the endpoint with a certificate listens.")
+    parser.add_argument("--host", default=LOOPBACK)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    environment = os.environ.get("SIGNALBOX_ENVIRONMENT", "production")
-    layout = Layout.from_environment()
-    endpoint = TlsEndpoint(layout.port(FAULTS.ports["faults-tls"]), arguments.data)
-    faults, path = build_faults(layout, endpoint), arguments.data / "active.json"
-    app = build_app(faults, path, environment=environment, endpoint=endpoint)
+    on_host = HandsOnHost() if os.environ["SIGNALBOX_FORM"] == "compose" else None
+    data = Path(os.environ["SIGNALBOX_FAULTS_DATA"])  # what is on is kept there
+    endpoint = TlsEndpoint(arguments.host, arguments.tls_port, data)
+    faults = build_faults(os.environ, endpoint, on_host or OwnHands(Layout.from_environment()))
+    app = build_app(
+        faults,
+        data / "active.json",
+        environment=os.environ.get("SIGNALBOX_ENVIRONMENT", "production"),
+        endpoint=endpoint,
+        hands=on_host,
+    )
     uvicorn.run(
         app,
-        host=LOOPBACK,
+        host=arguments.host,
         port=arguments.port,
         # The plain loop and parser: for a handful of requests the fast ones only cost memory.
         loop="asyncio",

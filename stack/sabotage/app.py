@@ -22,15 +22,26 @@ from starlette.routing import Route
 
 from stack.sabotage.certificate import TlsEndpoint
 from stack.sabotage.fault import Fault, Parameters, Refused
+from stack.sabotage.hands import HandsOnHost
 from stack.sabotage.ledger import Ledger, Unknown
 
 BASE = "/internal/faults"
+ORDERS = "/internal/orders"
+ORDER_WAIT_S = 20.0  # how long a question for orders is held open
 
 
 def build_app(
-    faults: Iterable[Fault], path: Path, *, environment: str, endpoint: TlsEndpoint | None = None
+    faults: Iterable[Fault],
+    path: Path,
+    *,
+    environment: str,
+    endpoint: TlsEndpoint | None = None,
+    hands: HandsOnHost | None = None,
 ) -> Starlette:
-    """The application; what is on is kept at `path`. Outside development every change is refused."""
+    """The application; what is on is kept at `path`. Outside development every change is refused.
+
+    With `hands`, whoever carries out their orders asks for them here.
+    """
 
     def tell(name: str, parameters: Parameters | None) -> None:
         _write_line(name, parameters, environment)
@@ -44,6 +55,12 @@ def build_app(
         Route(f"{BASE}/{{name}}", site.switch_on, methods=["PUT"]),
         Route(f"{BASE}/{{name}}", site.switch_off, methods=["DELETE"]),
     ]
+    if hands is not None:
+        counter = _Counter(hands)
+        routes += [
+            Route(ORDERS, counter.next_order, methods=["GET"]),
+            Route(f"{ORDERS}/{{number:int}}", counter.take_answer, methods=["PUT"]),
+        ]
     return Starlette(routes=routes, lifespan=site.lifespan)
 
 
@@ -58,7 +75,7 @@ class _Site:
         async with contextlib.AsyncExitStack() as parts:
             if self._endpoint is not None:
                 await parts.enter_async_context(self._endpoint.serving())
-            await self._ledger.restore()
+            self._ledger.restore()  # in the background: who undoes may have to ask here first
             yield
             await self._ledger.switch_all_off()
 
@@ -125,6 +142,25 @@ def _words(error: Exception) -> str:
     if isinstance(error, ValidationError):
         return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'body'}: {one['msg']}" for one in error.errors())
     return f"not JSON: {error}"
+
+
+class _Counter:
+    """Where the host fetches its orders and says what came of them."""
+
+    def __init__(self, hands: HandsOnHost) -> None:
+        self._hands = hands
+
+    async def next_order(self, request: Request) -> Response:
+        order = await self._hands.take(ORDER_WAIT_S)
+        return JSONResponse(order.document()) if order else Response(status_code=HTTPStatus.NO_CONTENT)
+
+    async def take_answer(self, request: Request) -> Response:
+        try:
+            problem = str(json.loads(await request.body())["problem"])
+        except (ValueError, KeyError, TypeError):
+            return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, "the answer is a JSON object with a `problem`")
+        self._hands.answer(request.path_params["number"], problem)
+        return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
 def _problem(status: HTTPStatus, detail: str) -> Response:

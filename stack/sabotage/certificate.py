@@ -53,10 +53,10 @@ class ShortCertificate:
 
 
 class TlsEndpoint:
-    """Listens on loopback while `serving`; new connections see the newest certificate."""
+    """Listens on one address while `serving`; new connections see the newest certificate."""
 
-    def __init__(self, port: int, folder: Path) -> None:
-        self._port, self._folder = port, folder
+    def __init__(self, host: str, port: int, folder: Path) -> None:
+        self._host, self._port, self._folder = host, port, folder
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 
     def certify(self, lifetime: timedelta) -> None:
@@ -70,7 +70,7 @@ class TlsEndpoint:
     async def serving(self) -> AsyncIterator[None]:
         """Answer for as long as the block lasts."""
         self.certify(LIFETIME)
-        server = await asyncio.start_server(self._answer, "127.0.0.1", self._port, ssl=self._context)
+        server = await asyncio.start_server(self._answer, self._host, self._port, ssl=self._context)
         async with server:
             yield
 

@@ -21,15 +21,17 @@ _IDENTIFIER = r"^[a-z_][a-z0-9_]*$"
 class Server:
     """One PostgreSQL server, reached as its superuser."""
 
-    def __init__(self, port: int, password: str, database: str = "signalbox") -> None:
-        self._port, self._password, self._database = port, password, database
+    def __init__(self, address: str, password: str, database: str = "signalbox") -> None:
+        """`address`: host:port."""
+        self._address, self._password, self._database = address, password, database
 
     async def connect(self) -> asyncpg.Connection:
         """A connection of one's own. Raises Refused when there is none to be had."""
+        host, _, port = self._address.rpartition(":")
         try:
             connection: asyncpg.Connection = await asyncpg.connect(
-                host="127.0.0.1",
-                port=self._port,
+                host=host,
+                port=int(port),
                 user="postgres",
                 password=self._password,
                 database=self._database,
@@ -39,7 +41,7 @@ class Server:
             )
         except (OSError, TimeoutError, asyncpg.PostgresError) as error:
             raise Refused(
-                f"PostgreSQL at port {self._port} cannot be reached ({error}). See `signalbox status`"
+                f"PostgreSQL at {self._address} cannot be reached ({error}). See `signalbox status`"
             ) from None
         return connection
 

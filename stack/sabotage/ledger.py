@@ -46,14 +46,14 @@ class Ledger:
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def restore(self) -> None:
-        """Undo what an earlier process left broken."""
+    def restore(self) -> None:
+        """Begin to undo what an earlier process left broken."""
         for name, parameters, record in self._read():
             fault = self.known.get(name)
             if fault is not None:
                 self.active[name] = Entry(fault.parameters.model_validate(parameters), record)
         for name in list(self.active):
-            await self._end_for_certain(name)
+            self._expire(name)
 
     async def switch_on(self, name: str, given: dict[str, Any]) -> None:
         """Switch a fault on; one that is on is undone first. Raises Unknown, Refused, pydantic.ValidationError."""

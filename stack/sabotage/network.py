@@ -6,7 +6,7 @@ nothing stands in the way of a request. Knows nothing of payments but its addres
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -37,9 +37,9 @@ class PaymentsNetwork:
     description: ClassVar[str] = "the wire to payments is slow (`latency_ms`, `jitter_ms`) or refuses (`refuse`)"
     parameters: ClassVar[type[Parameters]] = WireParameters
 
-    def __init__(self, toxiproxy: str, detour: str, payments: str, apis: Mapping[str, str]) -> None:
-        """Addresses of toxiproxy, of the detour (host:port), of payments (host:port) and of every api replica."""
-        self._toxiproxy, self._detour, self._payments, self._apis = toxiproxy, detour, payments, apis
+    def __init__(self, toxiproxy: str, detour: str, payments: str, apis: Sequence[str]) -> None:
+        """Addresses, each host:port: of toxiproxy, of the detour through it, of payments and of every api replica."""
+        self._toxiproxy, self._detour, self._payments, self._apis = f"http://{toxiproxy}", detour, payments, apis
 
     async def plan(self, parameters: WireParameters) -> Record:
         await _ask("toxiproxy", "GET", f"{self._toxiproxy}/version")
@@ -54,12 +54,14 @@ class PaymentsNetwork:
             attributes = {"latency": parameters.latency_ms, "jitter": parameters.jitter_ms}
             toxic = {"type": "latency", "stream": "downstream", "toxicity": 1.0, "attributes": attributes}
             await _ask("toxiproxy", "POST", f"{self._toxiproxy}/proxies/{PROXY}/toxics", toxic)
-        for name, url in self._apis.items():
-            await _ask(name, "PUT", f"{url}/internal/faults/{DETOUR}", {"url": f"http://{self._detour}"})
+        for api in self._apis:
+            await _ask(
+                f"the api at {api}", "PUT", f"http://{api}/internal/faults/{DETOUR}", {"url": f"http://{self._detour}"}
+            )
 
     async def undo(self, parameters: WireParameters, record: Record) -> None:
         """The detour goes before the proxy. A replica that is gone has forgotten it."""
-        ways = [f"{url}/internal/faults/{DETOUR}" for url in self._apis.values()]
+        ways = [f"http://{api}/internal/faults/{DETOUR}" for api in self._apis]
         for way in (*ways, f"{self._toxiproxy}/proxies/{PROXY}"):
             with suppress(NoAnswer):
                 await _call("DELETE", way)

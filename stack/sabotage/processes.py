@@ -1,25 +1,17 @@
 """Faults of whole processes: stopped, killed again and again, or replaced by a bad version.
 
-Owns signals to components and what the supervisor is told. Knows components by name only, from the state document.
+Owns what is done to which component. How hands are laid on it is another's matter.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
-from contextlib import suppress
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from stack.errors import StackError
-from stack.layout import Layout
-from stack.native import control
-from stack.native.processes import Identity
-from stack.sabotage.fault import Parameters, Record, Refused
+from stack.sabotage.fault import Parameters, Record
+from stack.sabotage.hands import Hands
 
-LOOK_INTERVAL_S = 0.2
 PROTECTED = ("faults",)  # nobody would be left to undo it
 
 
@@ -28,74 +20,52 @@ class ProcessParameters(Parameters):
 
     component: str = Field(min_length=1)
 
-
-def running(layout: Layout, component: str) -> Identity:
-    """The process of a component. Raises Refused when it has none."""
-    state = control.current_state(layout)
-    part = state.named(component) if state else None
-    if part is None or component in PROTECTED:
-        names = ", ".join(one.name for one in state.components if one.name not in PROTECTED) if state else "none"
-        raise Refused(f"there is no component {component!r} to disturb. There are {names}")
-    if part.pid is None or part.created is None:
-        raise Refused(f"{component} does not run ({part.state}). See `signalbox status`")
-    return Identity(part.pid, part.created)
+    @field_validator("component")
+    @classmethod
+    def _not_protected(cls, component: str) -> str:
+        if component in PROTECTED:
+            raise ValueError(f"{component} is not disturbed: nobody would be left to undo it")
+        return component
 
 
 class StopProcess:
-    """SIGSTOP: the process is there and does nothing, its connections stay open."""
+    """The process is there and does nothing, its connections stay open."""
 
     name: ClassVar[str] = "stop-process"
     description: ClassVar[str] = "a component's process is stopped (SIGSTOP): it is there and does not answer"
     parameters: ClassVar[type[Parameters]] = ProcessParameters
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
+    def __init__(self, hands: Hands) -> None:
+        self._hands = hands
 
     async def plan(self, parameters: ProcessParameters) -> Record:
-        identity = running(self._layout, parameters.component)
-        return {"pid": identity.pid, "created": identity.created}
+        return await self._hands.find(parameters.component)
 
     async def apply(self, parameters: ProcessParameters, record: Record) -> None:
-        os.kill(record["pid"], signal.SIGSTOP)
+        await self._hands.freeze(parameters.component, record)
 
     async def undo(self, parameters: ProcessParameters, record: Record) -> None:
-        if Identity(record["pid"], record["created"]).process() is not None:
-            os.kill(record["pid"], signal.SIGCONT)
+        await self._hands.thaw(parameters.component, record)
 
 
 class KillProcess:
-    """SIGKILL, and again as soon as the supervisor has brought it back: a component that does not come up."""
+    """A component that is killed hard and does not come up."""
 
     name: ClassVar[str] = "kill-process"
     description: ClassVar[str] = "a component is killed hard, and again whenever it comes back"
     parameters: ClassVar[type[Parameters]] = ProcessParameters
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
-        self._killer: asyncio.Task[None] | None = None
+    def __init__(self, hands: Hands) -> None:
+        self._hands = hands
 
     async def plan(self, parameters: ProcessParameters) -> Record:
-        running(self._layout, parameters.component)
-        return {}
+        return await self._hands.find(parameters.component)
 
     async def apply(self, parameters: ProcessParameters, record: Record) -> None:
-        self._killer = asyncio.create_task(self._keep_down(parameters.component))
+        await self._hands.keep_down(parameters.component)
 
     async def undo(self, parameters: ProcessParameters, record: Record) -> None:
-        """The supervisor is asked not to wait any longer before its next try."""
-        killer, self._killer = self._killer, None
-        if killer is not None:
-            killer.cancel()
-            await asyncio.wait({killer})
-        control.hurry(self._layout)
-
-    async def _keep_down(self, component: str) -> None:
-        while True:
-            with suppress(Refused, ProcessLookupError):
-                identity = running(self._layout, component)
-                if identity.process() is not None:
-                    os.kill(identity.pid, signal.SIGKILL)
-            await asyncio.sleep(LOOK_INTERVAL_S)
+        await self._hands.let_up(parameters.component)
 
 
 class DeployParameters(ProcessParameters):
@@ -113,12 +83,11 @@ class Deploy:
     description: ClassVar[str] = "a replica is rolled to a `version` with a `defect` (a fault of the service)"
     parameters: ClassVar[type[Parameters]] = DeployParameters
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
+    def __init__(self, hands: Hands) -> None:
+        self._hands = hands
 
     async def plan(self, parameters: DeployParameters) -> Record:
-        running(self._layout, parameters.component)
-        return {}
+        return await self._hands.find(parameters.component)
 
     async def apply(self, parameters: DeployParameters, record: Record) -> None:
         environment = {
@@ -126,13 +95,7 @@ class Deploy:
             "SIGNALBOX_DEFECT": parameters.defect,
             "SIGNALBOX_DEFECT_PERCENT": f"{parameters.percent:g}",
         }
-        await self._override(parameters.component, environment)
+        await self._hands.override(parameters.component, environment)
 
     async def undo(self, parameters: DeployParameters, record: Record) -> None:
-        await self._override(parameters.component, None)
-
-    async def _override(self, component: str, environment: dict[str, str] | None) -> None:
-        try:
-            await asyncio.to_thread(control.override, self._layout, component, environment)
-        except StackError as error:
-            raise Refused(str(error)) from None
+        await self._hands.override(parameters.component, None)

@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from stack.container.addresses import contained, published
+from stack.components import components
+from stack.container.addresses import published
 from stack.container.engine import Engine
 from stack.layout import Layout
 from tests.conftest import ROOT, Stack, container_of
@@ -39,7 +40,7 @@ def read(container: dict[str, Any], path: str) -> str:
 
 
 def test_every_component_runs_in_a_container(containers: dict[str, dict[str, Any]]) -> None:
-    assert {part.name for part in contained() if not part.optional} | {"loopback"} <= set(containers)
+    assert {part.name for part in components() if not part.optional} | {"loopback"} <= set(containers)
 
 
 def test_every_process_is_without_root_capabilities_and_a_way_to_gain_them(

@@ -39,7 +39,6 @@ def test_the_page_carries_runbook_dashboard_trace_and_budget(stack: Stack) -> No
         assert httpx.get(httpx.URL(stack.urls["pager"]).join(page["links"][link])).status_code == 200, link
 
 
-@pytest.mark.native_only(reason="the component `faults` has no container form")
 def test_an_incident_whose_fault_comes_from_outside_holds(stack: Stack) -> None:
     """A lock in the database, set by the component `faults`; `incident run --all` has the others."""
     run = stack.signalbox("incident", "run", "lock-contention", "--clock", "20", "--json", timeout_s=400)

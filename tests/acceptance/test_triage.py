@@ -19,7 +19,6 @@ from tests.acceptance.conftest import sign_in
 from tests.conftest import Stack
 
 pytestmark = pytest.mark.timeout(300)
-FROM_OUTSIDE = pytest.mark.native_only(reason="the component `faults` has no container form")
 
 WARM_UP_S = 45
 
@@ -142,13 +141,11 @@ def test_a_captured_slice_leads_to_the_same_cause(stack: Stack, load: threading.
     assert "the slice has no page 'NoSuchAlert'. Known: " in unknown.stderr
 
 
-@FROM_OUTSIDE
 def test_a_replica_that_does_not_replay_is_found(stack: Stack, load: threading.Event) -> None:
     with broken(stack, "pause-replay") as since:
         comes_first(stack, "postgres-replica replay-lag", since)
 
 
-@FROM_OUTSIDE
 def test_a_lock_that_somebody_holds_is_found_behind_the_orders_that_fail(stack: Stack, load: threading.Event) -> None:
     with broken(stack, "hold-lock", "--param", "table=products", "--param", "mode=rows") as since:
         comes_first(stack, "postgres lock-wait", since)

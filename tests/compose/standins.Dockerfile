@@ -84,7 +84,7 @@ VOLUME /alertmanager
 WORKDIR /alertmanager
 ENTRYPOINT ["/bin/alertmanager"]
 
-# These two images hold one file and no shell.
+# These three images hold one file and no shell.
 FROM scratch AS loki
 COPY --from=debian /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY loki/loki /usr/bin/loki
@@ -98,6 +98,12 @@ COPY collector/otelcol-contrib /otelcol-contrib
 LABEL signalbox.standin="true"
 USER 10001
 ENTRYPOINT ["/otelcol-contrib"]
+
+FROM scratch AS toxiproxy
+COPY toxiproxy/toxiproxy-server /toxiproxy
+LABEL signalbox.standin="true"
+ENTRYPOINT ["/toxiproxy"]
+CMD ["-host=0.0.0.0"]
 
 FROM busybox AS jaeger
 COPY jaeger/jaeger /cmd/jaeger/jaeger-linux

@@ -36,8 +36,18 @@ STAGES = {
     "grafana/loki": "loki",
     "otel/opentelemetry-collector-contrib": "collector",
     "jaegertracing/jaeger": "jaeger",
+    "ghcr.io/shopify/toxiproxy": "toxiproxy",
 }
-PLAIN = ("prometheus", "alertmanager", "loki", "collector", "jaeger", "caddy", "valkey")  # nothing but executables
+PLAIN = (
+    "prometheus",
+    "alertmanager",
+    "loki",
+    "collector",
+    "jaeger",
+    "caddy",
+    "valkey",
+    "toxiproxy",
+)  # nothing but executables
 
 
 def main() -> int:

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stack.components import Component
-from stack.container import addresses
+from stack.components import Component, components
 from tests.conftest import missing_backend
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +27,7 @@ SCHEMAS = ("kubernetes-1.37.2", "prometheus-operator-0.92.1", "external-secrets-
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PINS = tomllib.loads((ROOT / "stack" / "backends" / "pins.toml").read_text())
 PARTS: dict[str, Component] = {}
-for _part in addresses.contained():
+for _part in components():
     PARTS.setdefault(_part.job, _part)
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
 SERVICES = ("api", "worker", "payments", "issuer")  # processes of service/

@@ -15,13 +15,14 @@ import pytest
 import yaml
 
 from slo.parse.tree import parse_definitions
+from stack.components import components
 from stack.container import addresses
 from tests.conftest import missing_backend
 
 ROOT = Path(__file__).resolve().parents[2]
 ECS, CLOUD_RUN = ROOT / "deploy" / "ecs", ROOT / "deploy" / "cloudrun"
 POLICIES = parse_definitions(ROOT / "slo" / "definitions").scaling
-PARTS = {part.job: part for part in reversed(addresses.contained())}
+PARTS = {part.job: part for part in reversed(components())}
 SECRETS = {"database_password", "valkey_password", "cursor_keys"}  # service.settings.fill_in
 PROBES = {"startupProbe": "/startupz", "livenessProbe": "/livez"}
 

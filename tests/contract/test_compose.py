@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stack.components import STEPS, Component, Step
+from stack.components import STEPS, Component, Step, components
 from stack.container import addresses
 from stack.container.prepare import PASSWORDS, prepare
 
@@ -22,7 +22,7 @@ SERVICES: dict[str, dict[str, Any]] = DOCUMENT["services"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PINS = tomllib.loads((ROOT / "stack" / "backends" / "pins.toml").read_text())
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-PARTS = {part.name: part for part in addresses.contained()}
+PARTS = {part.name: part for part in components()}
 OURS = f"signalbox:{PROJECT['version']}"
 
 # The one-shot container that writes passwords and settings: native, the supervisor does this itself.
@@ -31,9 +31,9 @@ PREPARE = "prepare"
 LOOPBACK, LOAD = "loopback", "load"
 NO_COMPONENTS = {PREPARE, LOOPBACK, LOAD}
 # Images with one file and no shell: nothing inside could ask for health.
-CANNOT_ASK = {"collector"}
+CANNOT_ASK = {"collector", "toxiproxy"}
 # Templates whose value is a path or a socket: where things lie is the compose file's own choice.
-PATHS = re.compile(r"\{(data|run|logs|home|socket|secrets)\b")
+PATHS = re.compile(r"\{(data|run|logs|home|socket|secrets|state)\b")
 ANYWHERE = re.compile(r"\{(?:data|run|logs)\}")
 
 each_service = pytest.mark.parametrize("name", sorted(SERVICES))
@@ -322,7 +322,7 @@ def test_only_the_gateways_network_leads_out() -> None:
 
 def test_the_database_and_the_cache_are_reached_by_those_who_use_them_only() -> None:
     on_data = {name for name, service in SERVICES.items() if "data" in service.get("networks", [])}
-    users = {"api-1", "api-2", "worker", "payments", "migrate", "seed"}
+    users = {"api-1", "api-2", "worker", "payments", "migrate", "seed", "faults"}
     assert on_data == {"postgres", "postgres-replica", "valkey", LOOPBACK} | users
 
 
@@ -334,7 +334,7 @@ def test_no_password_stands_in_the_file() -> None:
 
 def test_secrets_are_mounted_by_those_who_have_a_use_for_them_and_read_only() -> None:
     readers = {name for name in SERVICES for source, _, _ in mounts(name) if source == "secrets"} - {PREPARE}
-    own = {part.name for part in [*PARTS.values(), *STEPS] if any("{secret[" in text for text in part.env.values())}
+    own = {part.name for part in [*PARTS.values(), *STEPS] if any("{secret" in text for text in part.env.values())}
     assert readers == own | {"postgres", "postgres-replica", "valkey"}
     for name in readers:
         assert all(read_only for source, _, read_only in mounts(name) if source == "secrets"), name

@@ -63,9 +63,11 @@ async def test_a_detour_changes_the_way_and_not_the_question() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://example.org", "http://127.0.0.1:80/x", "https://127.0.0.1:1", "http://127.0.0.1@x:1"]
+    "url",
+    ["http://example.org", "http://example.org:80", "http://127.0.0.1:80/x", "https://127.0.0.1:1", "http://a@x:1"],
 )
-def test_a_detour_leads_nowhere_but_to_this_machine(url: str) -> None:
+def test_a_detour_leads_nowhere_but_to_this_machine_or_its_network_of_containers(url: str) -> None:
+    Faults(API_FAULTS, allowed=True).switch_on("payments-detour", {"url": "http://toxiproxy:8475"})
     with pytest.raises(ValueError, match="url"):
         Faults(API_FAULTS, allowed=True).switch_on("payments-detour", {"url": url})
 

@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 from stack import form
+from stack.components import components
 from stack.container import engine
-from stack.container.addresses import contained, host_ports, published
+from stack.container.addresses import host_ports, published
 from stack.container.control import SIGN, named
 from stack.container.engine import Container, Engine
 from stack.container.observe import observe, phase_of
@@ -38,7 +39,7 @@ def layout(tmp_path: Path) -> Layout:
 
 
 def everything(**changes: object) -> list[Container]:
-    names = [part.name for part in contained() if not part.optional] + ["loopback"]
+    names = [part.name for part in components() if not part.optional] + ["loopback"]
     return [replace(RUNNING, service=name, **changes) for name in names]
 
 
@@ -54,14 +55,27 @@ def state_of(layout: Layout, containers: list[Container]) -> StackState:
 def test_what_is_said_goes_before_what_an_engine_says(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "answers", lambda: True)
     monkeypatch.setattr(engine, "why_not", lambda: None)
+    monkeypatch.setattr(Engine, "cannot_have", lambda self: None)
     monkeypatch.delenv("SIGNALBOX_FORM")
-    assert form.choose(layout, None) is form.FORMS["native"]
-    monkeypatch.setattr(form, "BY_ITSELF", True)
     assert form.choose(layout, None) is form.FORMS["compose"]
     assert form.choose(layout, "native") is form.FORMS["native"]
     monkeypatch.setenv("SIGNALBOX_FORM", "native")
     assert form.choose(layout, None) is form.FORMS["native"]
     assert form.choose(layout, "compose") is form.FORMS["compose"]
+
+
+def test_an_engine_that_cannot_have_the_images_is_no_reason_to_fail(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("SIGNALBOX_FORM")
+    monkeypatch.setattr(engine, "answers", lambda: True)
+    monkeypatch.setattr(engine, "_run", lambda command, **_: "signalbox:0.1.0\ncaddy:2\nhaproxy:3\n")
+    monkeypatch.setattr(Engine, "has_image", lambda self, image: image == "caddy:2")
+    monkeypatch.setattr(Engine, "pull", lambda self, image: False)
+    assert form.choose(layout, None) is form.FORMS["native"]
+    assert "haproxy:3 cannot be pulled" in capsys.readouterr().err
+    monkeypatch.setattr(Engine, "pull", lambda self, image: image == "haproxy:3")
+    assert form.choose(layout, None) is form.FORMS["compose"]
 
 
 def test_without_an_engine_it_is_native_and_wanting_containers_is_refused_with_the_reason(
@@ -134,11 +148,11 @@ def test_a_stand_in_is_told_from_an_official_image(layout: Layout) -> None:
     assert {part.source for part in state_of(layout, everything()).components if part.state == "ready"} == {"image"}
 
 
-def test_what_has_no_container_form_cannot_be_named(layout: Layout) -> None:
+def test_components_are_named_by_service_too(layout: Layout) -> None:
     state = state_of(layout, everything())
     assert named(state, ["api"]) == ["api-1", "api-2"]
-    with pytest.raises(WrongUse, match="toxiproxy has no container form"):
-        named(state, ["toxiproxy"])
+    with pytest.raises(WrongUse, match="there is no component 'moon'"):
+        named(state, ["moon"])
 
 
 def test_two_checkouts_at_different_ports_are_two_projects(layout: Layout) -> None:

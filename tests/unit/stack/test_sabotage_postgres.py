@@ -45,8 +45,8 @@ def test_what_is_broken_in_a_database_is_whole_again_afterwards(workshop):
         async with running(workshop, ground):
             await ask(workshop, "postgres", "select 1")
             password = workshop.credentials["postgres_password"]
-            primary = Server(workshop.ports["postgres"], password)
-            replica = Server(workshop.ports["postgres-replica"], password)
+            primary = Server(f"127.0.0.1:{workshop.ports['postgres']}", password)
+            replica = Server(f"127.0.0.1:{workshop.ports['postgres-replica']}", password)
             await primary.run([SCHEMA])
             await an_index_is_dropped_and_built_again(workshop, primary)
             await a_lock_keeps_writers_out_and_lets_readers_in(workshop, primary)
