@@ -55,19 +55,19 @@ def said(option: str | None = None, environ: Mapping[str, str] = os.environ) -> 
 
 def find(layout: Layout) -> Form:
     """The form that the stack of this checkout has, or had last; native when there was none."""
-    return FORMS[said() or _running(layout) or "native"]
+    return FORMS[said() or running(layout) or "native"]
 
 
 def choose(layout: Layout, option: str | None) -> Form:
     """The form in which the stack is brought up. Raises StackError when it runs in another, or no engine answers."""
-    wanted, running = said(option), _running(layout)
-    if running and wanted not in (None, running) and FORMS[running].is_running(layout):
-        raise StackError(f"the stack runs in its {running} form", "Take that down first: `signalbox down`")
+    wanted, there = said(option), running(layout)
+    if there and wanted not in (None, there) and FORMS[there].is_running(layout):
+        raise StackError(f"the stack runs in its {there} form", "Take that down first: `signalbox down`")
     if wanted == "compose" and (reason := engine.why_not()):
         raise StackError(
             f"the container form cannot be used: {reason.rstrip('.?')}", "Use the native one: `--form native`"
         )
-    return FORMS[wanted or running or _by_itself(layout)]
+    return FORMS[wanted or there or _by_itself(layout)]
 
 
 def _by_itself(layout: Layout) -> str:
@@ -80,7 +80,7 @@ def _by_itself(layout: Layout) -> str:
     return "compose"
 
 
-def _running(layout: Layout) -> str | None:
+def running(layout: Layout) -> str | None:
     """What this checkout runs, as far as can be told without asking an engine."""
     if native.is_running(layout):
         return "native"

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from stack import form
 from stack.container.engine import Engine
 from stack.layout import Layout
 
@@ -21,8 +22,9 @@ from stack.layout import Layout
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-machine")
 
-# An engine that happens to run must not change what is tested: `make test-compose` asks for containers.
-os.environ.setdefault("SIGNALBOX_FORM", "native")
+# What runs is tested; when nothing does, an engine that happens to be there must not change what is:
+# `make test-compose` asks for containers.
+os.environ.setdefault("SIGNALBOX_FORM", form.running(Layout.from_environment()) or "native")
 
 ROOT = Path(__file__).parent.parent
 STATE = Path(os.environ.get("SIGNALBOX_STATE", ROOT / ".signalbox"))

@@ -82,8 +82,8 @@ def service_environment() -> dict[str, str]:
     status = subprocess.run([sys.executable, "-m", "stack", "status", "--json"], capture_output=True, check=False)
     parts = json.loads(status.stdout)["components"] if status.stdout.startswith(b"{") else []
     pid = next((part["pid"] for part in parts if part["name"] == "api-1"), None)
-    if pid is None:
-        raise SystemExit("bench-telemetry: the stack is not up. Run `make up` first")
+    if pid is None or any(part["source"] in ("image", "stand-in") for part in parts):
+        raise SystemExit("bench-telemetry: the stack is not up as processes. Run `make up FORM=native` first")
     # Without a replica: who watches one asks it twice a second, and the stock wiring makes spans of that.
     return {**psutil.Process(pid).environ(), "PYTHONPATH": os.getcwd(), "SIGNALBOX_REPLICA_URL": ""}
 

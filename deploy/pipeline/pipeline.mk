@@ -34,9 +34,12 @@ push: ## Push the image; its digest is left in build/digest
 	docker inspect --format '{{index .RepoDigests 0}}' $(IMAGE):$(VERSION) > build/digest
 	@cat build/digest
 
+# With a key nothing goes to the public transparency log, which a private registry's images have no business in.
+COSIGN_OPTIONS := $(if $(COSIGN_KEY),--key $(COSIGN_KEY) --tlog-upload=false)
+
 sign: ## Sign the pushed image and attach the SBOM (cosign; keyless in CI, COSIGN_KEY elsewhere)
-	cosign sign --yes $(if $(COSIGN_KEY),--key $(COSIGN_KEY)) "$$(cat build/digest)"
-	cosign attest --yes $(if $(COSIGN_KEY),--key $(COSIGN_KEY)) --type cyclonedx --predicate build/sbom.cdx.json "$$(cat build/digest)"
+	cosign sign --yes $(COSIGN_OPTIONS) "$$(cat build/digest)"
+	cosign attest --yes $(COSIGN_OPTIONS) --type cyclonedx --predicate build/sbom.cdx.json "$$(cat build/digest)"
 
 smoke: venv ## The matrix of services × signals, against the stack of this checkout
 	@$(SIGNALBOX) up --clock 20
