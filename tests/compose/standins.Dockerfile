@@ -105,6 +105,14 @@ LABEL signalbox.standin="true"
 ENTRYPOINT ["/toxiproxy"]
 CMD ["-host=0.0.0.0"]
 
+FROM busybox AS registry
+COPY registry/registry /bin/registry
+COPY registry.yaml /etc/distribution/config.yml
+VOLUME /var/lib/registry
+EXPOSE 5000
+ENTRYPOINT ["registry"]
+CMD ["serve", "/etc/distribution/config.yml"]
+
 FROM busybox AS jaeger
 COPY jaeger/jaeger /cmd/jaeger/jaeger-linux
 USER 10001

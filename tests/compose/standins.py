@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from stack.backends import resolve
+from stack.backends import Pin, load_pins, resolve
 from stack.backends.cache import root as cache
 from tests.compose.debian import make_root
 
@@ -37,6 +37,7 @@ STAGES = {
     "otel/opentelemetry-collector-contrib": "collector",
     "jaegertracing/jaeger": "jaeger",
     "ghcr.io/shopify/toxiproxy": "toxiproxy",
+    "registry": "registry",
 }
 PLAIN = (
     "prometheus",
@@ -50,6 +51,11 @@ PLAIN = (
 )  # nothing but executables
 
 
+def tools() -> Mapping[str, Pin]:
+    """What the tests need besides the images of the stack, by name."""
+    return load_pins(HERE / "pins.toml", HERE / "recipes")
+
+
 def main() -> int:
     """Have every image that the compose file and the Dockerfile name; 0 when all are there that can be."""
     for image, how in obtain(wanted()).items():
@@ -58,13 +64,13 @@ def main() -> int:
 
 
 def wanted() -> list[str]:
-    """Every image that is pulled: those of docker-compose.yml but our own, and the Dockerfile's base."""
+    """Every image that is pulled: docker-compose.yml's but our own, the Dockerfile's base, and the tests' registry."""
     command = ["docker", "compose", "--profile", "*", "config", "--format", "json"]
     document = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
     images = {service["image"] for service in document["services"].values() if "build" not in service}
     ours = {service["image"] for service in document["services"].values() if "build" in service}
     bases = set(re.findall(r"^FROM (\S+:\S+)", (ROOT / "Dockerfile").read_text(), re.M))
-    return sorted((images - ours) | bases)
+    return sorted((images - ours) | bases | {tools()["registry"].image})
 
 
 def obtain(images: Sequence[str]) -> dict[str, str]:
@@ -114,12 +120,14 @@ def lay_out(context: Path) -> None:
     shutil.rmtree(context, ignore_errors=True)
     context.mkdir(parents=True)
     shutil.copy(HERE / "standins.Dockerfile", context / "Dockerfile")
-    shutil.copy(HERE / "postgres-entrypoint.sh", context)
+    for name in ("postgres-entrypoint.sh", "registry.yaml"):
+        shutil.copy(HERE / name, context)
     shutil.copy("/etc/ssl/certs/ca-certificates.crt", context / "certificates.crt")
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(context / "pip"), PIP]
     subprocess.run(pip, check=True)
     for name in PLAIN:
         copy([resolve(name).main], context / name)
+    copy([resolve("registry", pins=tools()).main], context / "registry")
     postgres = resolve("postgres").main.parents[2]  # <package>/pginstall/bin; its libraries lie beside the package
     for folder in (postgres, postgres.with_name(f"{postgres.name}.libs")):
         shutil.copytree(folder, context / "postgres" / folder.name, symlinks=True)
