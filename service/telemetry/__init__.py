@@ -2,8 +2,8 @@
 
 ``instrument`` is the one call for an application elsewhere (docs/instrument.md). ``build_telemetry`` makes one
 ``Telemetry`` a process, after fork. ``span``, ``event``, ``carrier``, ``consumer_span``, ``trace_id``, ``request_id``,
-``logger`` and ``metrics`` then work from anywhere. Before it is built (in unit tests) they work as well, on a real pipeline in memory
-that exports nothing. Nothing here raises into the caller's work.
+``logger`` and ``metrics`` then work from anywhere. Before it is built (in unit tests) they work as well, on a real
+pipeline in memory that exports nothing. Nothing here raises into the caller's work.
 """
 
 from __future__ import annotations

@@ -46,7 +46,10 @@ class PeerShape:
 def instrument_http_client(
     client: httpx.AsyncClient, instruments: Instruments, sink: Callable[[Span], None], *, peer: str = ""
 ) -> None:
-    """Record every request of ``client`` and pass the trace and the request's name on. ``peer``: the service it is for."""
+    """Record every request of ``client``; it passes the trace and the name of the request that it is made for on.
+
+    ``peer``: the service it is for.
+    """
     shapes: dict[tuple[str, str, int], PeerShape] = {}
     send = client.send
 
