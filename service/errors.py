@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 import orjson
 from fastapi import FastAPI
@@ -175,7 +176,7 @@ def problem_response(
         title=_title(status),
         status=status,
         detail=detail,
-        instance=request.scope["path"],
+        instance=quote(request.scope["path"], safe="/:@!$&'()*+,;=~", errors="replace"),
         trace_id=telemetry.trace_id(),
         request_id=telemetry.request_id(),
         errors=errors,

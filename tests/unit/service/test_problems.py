@@ -104,7 +104,10 @@ async def test_an_http_exception_keeps_its_status_words_and_headers(client: http
     assert answer.json()["type"] == "urn:signalbox:problem:im-a-teapot"
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("PUT", "/broken", 405)])
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/nowhere", 404), ("PUT", "/broken", 405), ("GET", "/no%20where/%C3%BC%22", 404)],
+)
 async def test_what_the_router_refuses_is_a_problem_too(
     client: httpx.AsyncClient, method: str, path: str, status: int
 ) -> None:
