@@ -85,7 +85,7 @@ class Unavailable(ServiceError):
 
 
 # What any route may answer: it is malformed, too large, too often, or ours to mend.
-_ANYWHERE: Mapping[HTTPStatus, Mapping[str, str]] = {
+_ANYWHERE: Mapping[int, Mapping[str, str]] = {
     HTTPStatus.BAD_REQUEST: {"bad-request": "The request cannot be read."},
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: {"request-entity-too-large": "The request's body is too large."},
     HTTPStatus.UNPROCESSABLE_ENTITY: {"validation": "A field is missing, or is not what it has to be."},
@@ -131,10 +131,10 @@ class Problem(BaseModel):
 
 def problem_responses(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
     """OpenAPI entries for the problems that a route can answer with, those of every route among them."""
-    kinds = {status: dict(told) for status, told in _ANYWHERE.items()}
+    kinds = {int(status): dict(told) for status, told in _ANYWHERE.items()}
     for error in errors:
         kinds.setdefault(error.status, {})[error.kind] = (error.__doc__ or "").partition("\n")[0]
-    return {int(status): describe_problems(status, told) for status, told in kinds.items()}
+    return {status: describe_problems(HTTPStatus(status), told) for status, told in kinds.items()}
 
 
 def describe_problems(status: HTTPStatus, kinds: Mapping[str, str]) -> dict[str, Any]:
@@ -219,6 +219,12 @@ def _type(kind: str) -> str:
     return f"urn:signalbox:problem:{kind}"
 
 
+def _kind(status: int) -> str:
+    """The kind described for ``status``; else its phrase, which another version of Python may word otherwise."""
+    described = next(iter(_ANYWHERE.get(status, ())), None)
+    return described or _title(status).lower().replace(" ", "-").replace("'", "")
+
+
 def _title(status: int) -> str:
     try:
         return HTTPStatus(status).phrase
@@ -238,10 +244,10 @@ async def _on_service_error(request: Request, error: Exception) -> Response:
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    kind = _title(error.status_code).lower().replace(" ", "-").replace("'", "")
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(_allowed(request))
+    kind = _kind(error.status_code)
     return problem_response(request, error.status_code, kind, str(error.detail), headers=headers)
 
 

@@ -180,3 +180,4 @@ async def test_what_is_too_large_is_refused_whether_it_says_so_or_not(announced:
         assert (await client.post("/thing", json={"a": "b"})).status_code == 200
         answer = await client.post("/thing", content=b" " * 101 if announced else pieces(), headers=kind)
     assert (answer.status_code, answer.headers["content-type"]) == (413, "application/problem+json")
+    assert answer.json()["type"] == "urn:signalbox:problem:request-entity-too-large", "whatever Python calls a 413"
