@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 import orjson
 from fastapi import FastAPI
@@ -17,11 +18,16 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ExceptionHandler
 
 from service import telemetry
 
 MEDIA_TYPE = "application/problem+json"
+# In a request's scope: headers that are to be on the answer, whatever it will be.
+NOTED_HEADERS = "signalbox.headers"
+# What a problem tells of is true now: no cache in between may go on telling it.
+_NOT_KEPT = {"Cache-Control": "no-store"}
 
 
 class ServiceError(Exception):
@@ -79,13 +85,14 @@ class Unavailable(ServiceError):
 
 
 # What any route may answer: it is malformed, too large, too often, or ours to mend.
-_ANYWHERE: Mapping[HTTPStatus, Sequence[str]] = {
-    HTTPStatus.BAD_REQUEST: ["bad-request"],
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ["request-entity-too-large"],
-    HTTPStatus.UNPROCESSABLE_ENTITY: ["validation"],
-    HTTPStatus.TOO_MANY_REQUESTS: ["too-many-requests"],
-    HTTPStatus.INTERNAL_SERVER_ERROR: ["internal"],
-    HTTPStatus.SERVICE_UNAVAILABLE: ["unavailable"],
+_ANYWHERE: Mapping[int, Mapping[str, str]] = {
+    HTTPStatus.BAD_REQUEST: {"bad-request": "The request cannot be read."},
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: {"request-entity-too-large": "The request's body is too large."},
+    HTTPStatus.UNPROCESSABLE_ENTITY: {"validation": "A field is missing, or is not what it has to be."},
+    HTTPStatus.TOO_MANY_REQUESTS: {"too-many-requests": "The client has used up its quota for this route."},
+    HTTPStatus.INTERNAL_SERVER_ERROR: {"internal": "The service failed."},
+    HTTPStatus.SERVICE_UNAVAILABLE: {"unavailable": "Something that the request depends on does not answer."},
+    HTTPStatus.GATEWAY_TIMEOUT: {"deadline-exceeded": "There was no time left for what was asked."},
 }
 
 
@@ -96,21 +103,21 @@ class FieldError(BaseModel):
     message: str
 
 
-class Problem(BaseModel):
-    """The body of every error (RFC 9457), with the trace id under which it can be looked up."""
+_EXAMPLE: dict[str, Any] = {
+    "type": "urn:signalbox:problem:out-of-stock",
+    "title": "Conflict",
+    "status": 409,
+    "detail": "product 7 is out of stock",
+    "instance": "/v1/orders",
+    "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+    "request_id": "6f9619ff-8b86-d011-b42d-00cf4fc964ff",
+}
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "type": "urn:signalbox:problem:out-of-stock",
-                "title": "Conflict",
-                "status": 409,
-                "detail": "product 7 is out of stock",
-                "instance": "/v1/orders",
-                "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
-            }
-        }
-    )
+
+class Problem(BaseModel):
+    """The body of every error (RFC 9457), with the names under which it can be looked up."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _EXAMPLE})
 
     type: str
     title: str
@@ -118,20 +125,39 @@ class Problem(BaseModel):
     detail: str
     instance: str
     trace_id: str | None
+    request_id: str | None
     errors: list[FieldError] | None = None
 
 
 def problem_responses(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
     """OpenAPI entries for the problems that a route can answer with, those of every route among them."""
-    kinds: dict[int, list[str]] = {int(status): list(names) for status, names in _ANYWHERE.items()}
+    kinds = {int(status): dict(told) for status, told in _ANYWHERE.items()}
     for error in errors:
-        kinds.setdefault(error.status, []).append(error.kind)
+        kinds.setdefault(error.status, {})[error.kind] = (error.__doc__ or "").partition("\n")[0]
+    return {status: describe_problems(HTTPStatus(status), told) for status, told in kinds.items()}
+
+
+def describe_problems(status: HTTPStatus, kinds: Mapping[str, str]) -> dict[str, Any]:
+    """OpenAPI entry for the problems of one status: each kind, and what it means."""
     return {
-        int(status): {
-            "description": ", ".join(names),
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-        }
-        for status, names in kinds.items()
+        "description": "  \n".join(f"`{kind}`: {meaning}" for kind, meaning in kinds.items()),
+        "content": {
+            MEDIA_TYPE: {
+                "schema": {"$ref": "#/components/schemas/Problem"},
+                "examples": {
+                    kind: {
+                        "value": {
+                            **_EXAMPLE,
+                            "type": _type(kind),
+                            "title": status.phrase,
+                            "status": int(status),
+                            "detail": meaning,
+                        }
+                    }
+                    for kind, meaning in kinds.items()
+                },
+            }
+        },
     }
 
 
@@ -146,16 +172,23 @@ def problem_response(
 ) -> Response:
     """The answer that tells the caller about one problem. ``kind`` ends the problem's ``type``."""
     problem = Problem(
-        type=f"urn:signalbox:problem:{kind}",
+        type=_type(kind),
         title=_title(status),
         status=status,
         detail=detail,
-        instance=request.scope["path"],
+        instance=quote(request.scope["path"], safe="/:@!$&'()*+,;=~", errors="replace"),
         trace_id=telemetry.trace_id(),
+        request_id=telemetry.request_id(),
         errors=errors,
     )
     body = problem.model_dump(exclude=None if errors else {"errors"})
-    return Response(orjson.dumps(body), status, headers, MEDIA_TYPE)
+    return Response(orjson.dumps(body), status, {**_NOT_KEPT, **(headers or {})}, MEDIA_TYPE)
+
+
+def noted_headers(scope: Mapping[str, Any], status: int) -> list[tuple[bytes, bytes]]:
+    """What was noted for the answer to this request; a problem says itself that it is not to be kept."""
+    noted: list[tuple[bytes, bytes]] = scope.get(NOTED_HEADERS, [])
+    return noted if status < HTTPStatus.BAD_REQUEST else [one for one in noted if one[0] != b"cache-control"]
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -171,6 +204,8 @@ def install_error_handlers(app: FastAPI) -> None:
     describe = app.openapi
 
     def describe_with_problems() -> dict[str, Any]:
+        if app.openapi_schema:
+            return app.openapi_schema
         document = describe()
         schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
@@ -178,6 +213,16 @@ def install_error_handlers(app: FastAPI) -> None:
         return document
 
     app.openapi = describe_with_problems  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+
+
+def _type(kind: str) -> str:
+    return f"urn:signalbox:problem:{kind}"
+
+
+def _kind(status: int) -> str:
+    """The kind described for ``status``; else its phrase, which another version of Python may word otherwise."""
+    described = next(iter(_ANYWHERE.get(status, ())), None)
+    return described or _title(status).lower().replace(" ", "-").replace("'", "")
 
 
 def _title(status: int) -> str:
@@ -199,8 +244,21 @@ async def _on_service_error(request: Request, error: Exception) -> Response:
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    kind = _title(error.status_code).lower().replace(" ", "-").replace("'", "")
-    return problem_response(request, error.status_code, kind, str(error.detail), headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_allowed(request))
+    kind = _kind(error.status_code)
+    return problem_response(request, error.status_code, kind, str(error.detail), headers=headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods that this path has routes for; the router names only those of the first. HEAD goes where GET does."""
+    found = []
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+        scope = {**request.scope, "method": method}
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes):
+            found += ["GET", "HEAD"] if method == "GET" else [method]
+    return found
 
 
 async def _on_invalid_request(request: Request, error: Exception) -> Response:
@@ -212,7 +270,9 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
 
 async def _on_unhandled(request: Request, error: Exception) -> Response:
     # The words of an unforeseen exception may hold anything: they go to the log (the door's middleware sees the
-    # exception travel on), never to the caller.
-    return problem_response(
+    # exception travel on), never to the caller. This is answered outside the middleware that adds what was noted.
+    answer = problem_response(
         request, HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "the service failed; quote the trace id when you ask"
     )
+    answer.raw_headers.extend(noted_headers(request.scope, answer.status_code))
+    return answer

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.catalog import workflow
 from service.catalog.model import CURRENCY, Product, ProductNotFound
 from service.catalog.workflow import ProductRepository
+from service.edge.description import UNAVAILABLE
 from service.edge.gate import Gate, Unauthenticated
 from service.edge.pagination import DEFAULT_LIMIT, MAX_ID, MAX_LIMIT, Cursors, InvalidCursor, Page
 from service.edge.versioning import Version
@@ -72,9 +73,9 @@ def build_router(products: ProductRepository, cursors: Cursors, version: Version
         prefix=f"{version.prefix}/products", tags=["catalogue"], deprecated=version.ends, dependencies=[gate.open()]
     )
 
-    @router.get(
-        "", response_model=version.form(ProductPage), responses=problem_responses(Unauthenticated, InvalidCursor)
-    )
+    refusals = (Unauthenticated, *UNAVAILABLE)
+
+    @router.get("", response_model=version.form(ProductPage), responses=problem_responses(*refusals, InvalidCursor))
     async def list_products(page: Annotated[ProductQuery, Query()]) -> Page[Product]:
         """Products by id, page by page."""
         return await workflow.list_products(products, cursors, page.limit, page.cursor)
@@ -82,7 +83,7 @@ def build_router(products: ProductRepository, cursors: Cursors, version: Version
     @router.get(
         "/{product_id}",
         response_model=version.form(ProductOut),
-        responses=problem_responses(Unauthenticated, ProductNotFound),
+        responses=problem_responses(*refusals, ProductNotFound),
     )
     async def get_product(product_id: Annotated[int, Path(ge=1, le=MAX_ID)]) -> Product:
         """One product."""

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from service.catalog.http import MoneyOut
 from service.edge.caller import Caller
+from service.edge.description import UNAVAILABLE, headers
 from service.edge.gate import Gate, GatedRoute, MissingScope, Unauthenticated
 from service.edge.pagination import MAX_ID
 from service.edge.versioning import Version
@@ -29,6 +30,7 @@ from service.orders.model import (
     OutOfStock,
     PaymentRefused,
     PaymentUnavailable,
+    ReservationExpired,
     UnknownProduct,
     UnknownUser,
 )
@@ -120,18 +122,21 @@ def build_router(
     router = APIRouter(
         prefix=f"{version.prefix}/orders", tags=["orders"], deprecated=version.ends, route_class=GatedRoute
     )
-    refusals = (Unauthenticated, MissingScope)
+    refusals = (Unauthenticated, MissingScope, *UNAVAILABLE)
     order_form = version.form(OrderOut)
 
     @router.post(
         "",
         response_model=order_form,
         status_code=201,
-        responses=problem_responses(
-            *refusals,
-            *(NotYours, KeyInUse, KeyReused),
-            *(UnknownUser, UnknownProduct, OutOfStock, PaymentRefused, PaymentUnavailable),
-        ),
+        responses={
+            201: {"headers": headers("Location", "Idempotency-Replayed", "Set-Cookie")},
+            **problem_responses(
+                *refusals,
+                *(NotYours, KeyInUse, KeyReused),
+                *(UnknownUser, UnknownProduct, OutOfStock, PaymentRefused, PaymentUnavailable, ReservationExpired),
+            ),
+        },
     )
     async def place_order(
         body: OrderIn,

@@ -12,6 +12,7 @@ from service.catalog import http as catalog_http
 from service.catalog.model import Product
 from service.catalog.repository import ABSENT_TTL_S, PRODUCT_TTL_S, SqlProductRepository
 from service.data.cache import Cache, build_cache_client
+from service.edge.description import describe_answers
 from service.edge.gate import Gate
 from service.edge.pagination import Cursors
 from service.edge.quota import Policy
@@ -62,7 +63,7 @@ def build_app(settings: Settings) -> FastAPI:
             catalog_http.build_router(products, cursors, version, gate),
             orders_http.build_router(orders, order_keys, taker, version, gate),
         ]
-    return assemble(
+    app = assemble(
         "signalbox api",
         settings,
         tel,
@@ -75,3 +76,5 @@ def build_app(settings: Settings) -> FastAPI:
         position=databases.position,
         closing=[issuer.aclose, payments.aclose, valkey.aclose, databases.dispose],
     )
+    describe_answers(app, VERSIONS)
+    return app

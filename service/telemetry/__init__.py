@@ -1,9 +1,9 @@
 """The door: everything the service tells of itself goes through here, and nothing else imports its libraries.
 
 ``instrument`` is the one call for an application elsewhere (docs/instrument.md). ``build_telemetry`` makes one
-``Telemetry`` a process, after fork. ``span``, ``event``, ``carrier``, ``consumer_span``, ``trace_id``, ``logger`` and
-``metrics`` then work from anywhere. Before it is built (in unit tests) they work as well, on a real pipeline in memory
-that exports nothing. Nothing here raises into the caller's work.
+``Telemetry`` a process, after fork. ``span``, ``event``, ``carrier``, ``consumer_span``, ``trace_id``, ``request_id``,
+``logger`` and ``metrics`` then work from anywhere. Before it is built (in unit tests) they work as well, on a real
+pipeline in memory that exports nothing. Nothing here raises into the caller's work.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
+from service.telemetry.catalog import REQUEST_ID_HEADER
 from service.telemetry.instrument import instrument
 from service.telemetry.instruments import Instruments
 from service.telemetry.null import NullActive, NullTelemetry
@@ -35,6 +36,7 @@ __all__ = [
     "instrument",
     "logger",
     "metrics",
+    "request_id",
     "span",
     "switch_off",
     "trace_id",
@@ -54,11 +56,12 @@ def event(name: str, attributes: Mapping[str, Any] | None = None) -> None:
 
 
 def carrier() -> dict[str, str]:
-    """The current trace as headers, to travel with a job. Empty outside any span."""
+    """The current trace, and the request's name, as headers to travel with a job. Empty outside any span."""
     active = trace.get_current_span()
-    if isinstance(active, Span):
-        return {"traceparent": active.traceparent()}
-    return {}
+    if not isinstance(active, Span):
+        return {}
+    request_id = active.request_id()
+    return {"traceparent": active.traceparent(), **({REQUEST_ID_HEADER: request_id} if request_id else {})}
 
 
 def consumer_span(
@@ -72,6 +75,12 @@ def trace_id() -> str | None:
     """Id of the current trace as 32 hex digits; None outside any span."""
     context = trace.get_current_span().get_span_context()
     return f"{context.trace_id:032x}" if context.is_valid else None
+
+
+def request_id() -> str | None:
+    """What the current request is called, by whoever passed it on or by us; None outside any."""
+    active = trace.get_current_span()
+    return (active.request_id() or None) if isinstance(active, Span) else None
 
 
 def logger(name: str) -> logging.Logger:

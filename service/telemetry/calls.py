@@ -46,7 +46,10 @@ class PeerShape:
 def instrument_http_client(
     client: httpx.AsyncClient, instruments: Instruments, sink: Callable[[Span], None], *, peer: str = ""
 ) -> None:
-    """Record every request of ``client`` and pass the trace on in ``traceparent``. ``peer``: the service it is for."""
+    """Record every request of ``client``; it passes the trace and the name of the request that it is made for on.
+
+    ``peer``: the service it is for.
+    """
     shapes: dict[tuple[str, str, int], PeerShape] = {}
     send = client.send
 
@@ -60,6 +63,8 @@ def instrument_http_client(
             shape = shapes.get(key) or shapes.setdefault(key, PeerShape(*key, peer, instruments))
         span = CallSpan(shape, current_span(), sink)
         request.headers["traceparent"] = span.traceparent()
+        if request_id := span.request_id():
+            request.headers[catalog.REQUEST_ID_HEADER] = request_id
         token = enter(span)
         try:
             response = await send(request, **options)

@@ -238,6 +238,11 @@ UNOBSERVED_PATHS = frozenset({"/livez", "/readyz", "/startupz", "/metrics"})
 
 # Set on a span that a histogram refers to as its exemplar: the collector's keep policy never drops its trace.
 EXEMPLAR_ATTRIBUTE = "signalbox.exemplar"
+# What a request is called, in header and job, on spans, in lines. One text, and on jobs' spans too, so that one search
+# finds all: the conventions' http.request.header.x-request-id is a list, and neither a job nor a drawn id has a header.
+REQUEST_ID_HEADER = "x-request-id"
+REQUEST_ID_ATTRIBUTE = "signalbox.request.id"
+REQUEST_ID_FIELD = "request_id"
 
 
 def series_names(metrics: Iterable[Metric] = METRICS) -> frozenset[str]:

@@ -18,11 +18,12 @@ from typing import Any
 from opentelemetry import trace
 from pythonjsonlogger.orjson import OrjsonFormatter
 
+from service.telemetry.catalog import REQUEST_ID_FIELD
 from service.telemetry.exceptions import exception_message, exception_stack
 from service.telemetry.instruments import Instruments
 from service.telemetry.pace import Pace
 from service.telemetry.redact import redact_value
-from service.telemetry.spans import exception_name
+from service.telemetry.spans import Span, exception_name
 
 MAX_BUFFERED_BYTES = 8 * 1024 * 1024  # of the 64 MiB that telemetry may hold while everything stands still
 
@@ -126,10 +127,13 @@ class JsonFormatter(OrjsonFormatter):
             "severity": record.levelname,
             "logger": record.name,
         }
-        context = trace.get_current_span().get_span_context()
+        span = trace.get_current_span()
+        context = span.get_span_context()
         if context.is_valid:
             fields["trace_id"] = f"{context.trace_id:032x}"
             fields["span_id"] = f"{context.span_id:016x}"
+        if isinstance(span, Span) and (request_id := span.request_id()):
+            fields[REQUEST_ID_FIELD] = request_id
         if record.exc_info and record.exc_info[1] is not None:
             fields["exception.type"] = exception_name(record.exc_info[1])
             fields["exception.stacktrace"] = exception_stack(record.exc_info[1])

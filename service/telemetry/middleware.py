@@ -19,7 +19,8 @@ from opentelemetry.trace import SpanKind, TraceState
 from starlette._utils import get_route_path  # what the router itself uses
 from starlette.requests import ClientDisconnect
 
-from service.telemetry.spans import Parent, RemoteParent, Span, enter, leave, now_ns
+from service.telemetry.catalog import REQUEST_ID_HEADER
+from service.telemetry.spans import Parent, RemoteParent, Span, draw_request_id, enter, leave, now_ns
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -32,6 +33,9 @@ _NO_SCOPE: Scope = {}
 _BACKGROUND = ("starlette.background", "fastapi.background")  # where background tasks are run
 _logger = logging.getLogger("service.http")
 _TRACEPARENT = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}").fullmatch
+# Short, and nothing that would mean something in a log line or a header.
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}").fullmatch
+_RAW_REQUEST_ID = REQUEST_ID_HEADER.encode()
 
 
 class ServerSpan(Span):
@@ -52,7 +56,6 @@ class ServerSpan(Span):
     raised = False
     unreadable: Exception | None = None
     _answered_ns = 0
-    _parent_known = False
 
     def __init__(self, scope: Scope, send: Send, sink: Callable[[Span], None]) -> None:
         self.scope = scope
@@ -66,10 +69,13 @@ class ServerSpan(Span):
         return self._answered_ns > 0
 
     def inherited_parent(self) -> Parent:
-        if not self._parent_known:
-            self._parent_known = True
-            self.parent = remote_parent(self.scope["headers"])
+        if not self.own_request_id:
+            self.parent, self.own_request_id = read_headers(self.scope["headers"])
         return self.parent
+
+    def request_id(self) -> str:
+        self.inherited_parent()
+        return self.own_request_id
 
     def send(self, message: Message) -> Awaitable[None]:
         """Stands before the server's ``send``; returns its awaitable, so that no coroutine is added a message."""
@@ -79,10 +85,15 @@ class ServerSpan(Span):
                 self._answered_ns = now_ns()
         elif kind == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), (b"x-trace-id", self.ids()[0].hex().encode())]
+            message["headers"] = [*message.get("headers", ()), *self.names()]
         elif kind == "http.response.pathsend":  # the server reads the file itself: the answer is whole
             self._answered_ns = now_ns()
         return self._send(message)  # type: ignore[misc]
+
+    def names(self) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
+        """Headers that say under which names the request can be looked up."""
+        trace_id = self.ids()[0]
+        return (b"x-trace-id", trace_id.hex().encode()), (_RAW_REQUEST_ID, self.own_request_id.encode())
 
     def _cut_off(self) -> bool:
         """Whether the client left in the middle of a stream, whose end is sent all the same. uvicorn knows."""
@@ -177,20 +188,28 @@ def in_background(exception: BaseException) -> bool:
     return any(frame.f_globals.get("__name__") in _BACKGROUND for frame, _ in frames)
 
 
-def remote_parent(headers: list[tuple[bytes, bytes]]) -> RemoteParent | None:
-    """The caller's span as its ``traceparent`` and ``tracestate`` headers name it; None when absent or malformed."""
+def read_headers(headers: list[tuple[bytes, bytes]]) -> tuple[RemoteParent | None, str]:
+    """Where a request comes from: the caller's span (``traceparent``, ``tracestate``), None when absent or malformed,
+    and what the request is called (``x-request-id``), a new name when it has none or one that is no name.
+    """
     found = state = None
+    request_id = b""
     for name, value in headers:
         if name == b"traceparent":
             found = value
         elif name == b"tracestate":
             state = value
-    if found is None:
-        return None
-    parent = parse_traceparent(found)
-    if parent is None or state is None:
-        return parent
-    return parent._replace(state=TraceState.from_header([state.decode("latin-1")]))
+        elif name == _RAW_REQUEST_ID:
+            request_id = value
+    parent = None if found is None else parse_traceparent(found)
+    if parent is not None and state is not None:
+        parent = parent._replace(state=TraceState.from_header([state.decode("latin-1")]))
+    return parent, parse_request_id(request_id) or draw_request_id()
+
+
+def parse_request_id(value: bytes) -> str:
+    """A request's name as somebody else gave it; empty when it is none that may be written down."""
+    return value.decode() if _REQUEST_ID(value) else ""
 
 
 def parse_traceparent(value: bytes) -> RemoteParent | None:

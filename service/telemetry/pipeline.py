@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Protocol
 
 import orjson
@@ -143,6 +144,7 @@ class Pipeline:
         shape = self._shape(span.method, span.route, status, outcome)
         seconds = (span.end_ns - span.start_ns) / 1e9
         ids = span.ids()
+        request_id = span.own_request_id
         error = ""
         if outcome == "bad":
             span.error_type = span.error_type or str(status)
@@ -151,10 +153,12 @@ class Pipeline:
                 span.status_code = StatusCode.ERROR
         lines.append(
             f'{{"timestamp":"{timestamp(span.end_ns + offset)}","trace_id":"{ids[0].hex()}","span_id":"{ids[1].hex()}",'
-            f'"http.server.request.duration":{seconds:.6f},{shape.line}{error}}}\n'
+            f'"{catalog.REQUEST_ID_FIELD}":"{request_id}","http.server.request.duration":{seconds:.6f},'
+            f"{shape.line}{error}}}\n"
         )
+        named = _before_request_id(len(request_id)) + request_id.encode()
         exemplar = shape.duration.observe(seconds, ids, taken)
-        return self._encode(span, shape.span, offset, _EXEMPLAR if exemplar else b"")
+        return self._encode(span, shape.span, offset, named + _EXEMPLAR if exemplar else named)
 
     def _call(self, span: CallSpan, offset: int, taken: Taken) -> bytes:
         seconds = (span.end_ns - span.start_ns) / 1e9
@@ -165,11 +169,17 @@ class Pipeline:
         trace_id, span_id = span.ids()
         start, end = span.start_ns + offset, span.end_ns + offset
         # Most spans hold nothing but what the shape knows: the instance has none of the fields that say otherwise.
-        if not (extra or span.attributes or span.events or span.error_type or span.links) and (
-            span.status_code is StatusCode.UNSET
+        if (
+            span.attributes
+            or span.events
+            or span.error_type
+            or span.links
+            or (span.status_code is not StatusCode.UNSET)
         ):
-            return shape.encode(trace_id, span_id, span.parent_span_id(), start, end)
-        return shape.encode_with(trace_id, span_id, span.parent_span_id(), start, end, extra + _rest(span, offset))
+            extra += _rest(span, offset)
+        if extra:
+            return shape.encode_with(trace_id, span_id, span.parent_span_id(), start, end, extra)
+        return shape.encode(trace_id, span_id, span.parent_span_id(), start, end)
 
     # what spans share
 
@@ -239,6 +249,12 @@ class Pipeline:
             "error.type": type(problem).__qualname__,
         }
         return orjson.dumps(fields)[:-1].decode() + "," + self._static + "}\n"
+
+
+@lru_cache(maxsize=64)  # as many lengths as there are
+def _before_request_id(length: int) -> bytes:
+    """An encoded attribute up to its value, the name of a request."""
+    return otlp.attributes_field(b"\x4a", {catalog.REQUEST_ID_ATTRIBUTE: "-" * length})[:-length]
 
 
 def _rest(span: Span, offset: int) -> bytes:

@@ -52,6 +52,10 @@ class RemoteParent(NamedTuple):
         """As ``Span.ids``."""
         return self.trace_id, self.span_id
 
+    def request_id(self) -> str:
+        """As ``Span.request_id``; the caller's request has a name of its own."""
+        return ""
+
 
 class Span(trace.Span):
     """One operation. Times are ``perf_counter_ns``; ``pipeline`` turns them into wall-clock time.
@@ -69,6 +73,7 @@ class Span(trace.Span):
     status_code = StatusCode.UNSET
     status_message: str | None = None
     error_type: str | None = None
+    own_request_id = ""  # of the span with which a request, or the work on a job of one, begins here
     end_ns = 0
     _context: SpanContext | None = None
     _failure: str | None = None  # what the exception said that was recorded last
@@ -104,6 +109,10 @@ class Span(trace.Span):
     def parent_span_id(self) -> bytes:
         """Id of the parent span, empty for a root."""
         return self.parent.ids()[1] if self.parent is not None else b""
+
+    def request_id(self) -> str:
+        """What the request is called that this span is part of; empty outside any."""
+        return self.own_request_id or (self.parent.request_id() if self.parent is not None else "")
 
     def traceparent(self) -> str:
         """This span as a W3C ``traceparent`` header value."""
@@ -225,6 +234,11 @@ class Span(trace.Span):
 
 
 Parent = Span | RemoteParent | None
+
+
+def draw_request_id() -> str:
+    """A name for a request that came without one."""
+    return f"{_draw(128):032x}"
 
 
 def wall_clock_offset() -> int:

@@ -24,12 +24,20 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 
 from service.telemetry import runtime
-from service.telemetry.catalog import UNOBSERVED_PATHS
+from service.telemetry.catalog import REQUEST_ID_ATTRIBUTE, REQUEST_ID_HEADER, UNOBSERVED_PATHS
 from service.telemetry.export import SpanExporter
 from service.telemetry.figures import Read, observe_figures
 from service.telemetry.instruments import Instruments
 from service.telemetry.lines import JsonFormatter, LineHandler, LineWriter
-from service.telemetry.middleware import App, Receive, Scope, Send, TelemetryMiddleware, parse_traceparent
+from service.telemetry.middleware import (
+    App,
+    Receive,
+    Scope,
+    Send,
+    TelemetryMiddleware,
+    parse_request_id,
+    parse_traceparent,
+)
 from service.telemetry.null import NullTelemetry
 from service.telemetry.pace import Ticker
 from service.telemetry.pipeline import Pipeline
@@ -157,9 +165,13 @@ class Telemetry:
     def consumer_span(
         self, name: str, headers: Mapping[str, str], attributes: Mapping[str, Any] | None = None
     ) -> Active:
-        """A span that continues the trace of whoever put the job into the queue."""
+        """A span that continues the trace of whoever put the job into the queue, and the request, if it was one."""
         parent = parse_traceparent(headers.get("traceparent", "").encode("latin-1", "replace"))
-        return self._active(Span(name, SpanKind.CONSUMER, parent, self.sink), attributes)
+        span = Span(name, SpanKind.CONSUMER, parent, self.sink)
+        if request_id := parse_request_id(headers.get(REQUEST_ID_HEADER, "").encode("latin-1", "replace")):
+            span.own_request_id = request_id
+            span.set_attribute(REQUEST_ID_ATTRIBUTE, request_id)
+        return self._active(span, attributes)
 
     def _active(self, span: Span, attributes: Mapping[str, Any] | None) -> Active:
         if attributes:

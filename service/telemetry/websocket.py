@@ -13,8 +13,9 @@ from collections.abc import Callable
 from opentelemetry.trace import SpanKind
 from starlette.websockets import WebSocketDisconnect
 
+from service.telemetry.catalog import REQUEST_ID_ATTRIBUTE
 from service.telemetry.instruments import Instruments
-from service.telemetry.middleware import App, Message, Receive, Scope, Send, ServerSpan, remote_parent
+from service.telemetry.middleware import App, Message, Receive, Scope, Send, ServerSpan, read_headers
 from service.telemetry.spans import Span, enter, leave, now_ns
 
 _logger = logging.getLogger("service.websocket")
@@ -59,6 +60,7 @@ class WebSocketTelemetry:
         span, route = connection.span, self._template(connection.scope)
         span.update_name(f"WEBSOCKET {route}")
         span.set_attributes({"http.route": route, "network.protocol.name": "websocket"})
+        span.set_attribute(REQUEST_ID_ATTRIBUTE, span.own_request_id)
         if not connection.accepted_ns:
             return
         span.set_attribute("websocket.close.code", connection.close_code)
@@ -92,7 +94,9 @@ class Connection:
     ) -> None:
         self.scope = scope
         self._template = template
-        self.span = Span("WEBSOCKET", SpanKind.SERVER, remote_parent(scope["headers"]), sink)
+        parent, request_id = read_headers(scope["headers"])
+        self.span = Span("WEBSOCKET", SpanKind.SERVER, parent, sink)
+        self.span.own_request_id = request_id
         self.accepted_ns = 0
         self.close_code = _ABNORMAL
         self._handshake: Handshake | None = Handshake(scope, send, sink, self.span)
@@ -117,8 +121,8 @@ class Connection:
     async def send(self, message: Message) -> None:
         kind = message["type"]
         if kind == "websocket.accept":
-            trace = (b"x-trace-id", self.span.ids()[0].hex().encode())
-            message["headers"] = [*(message.get("headers") or ()), trace]
+            names = self._handshake.names() if self._handshake else ()
+            message["headers"] = [*(message.get("headers") or ()), *names]
             self.accepted_ns = now_ns()
             self.answer(101)
         elif kind == "websocket.close":
@@ -147,7 +151,7 @@ class Handshake(ServerSpan):
     def __init__(self, scope: Scope, send: Send, sink: Callable[[Span], None], connection: Span) -> None:
         ServerSpan.__init__(self, scope, send, sink)
         self.parent = connection
-        self._parent_known = True
+        self.own_request_id = connection.own_request_id
 
     def answered(self, status: int) -> None:
         """The answer is on its way."""

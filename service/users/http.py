@@ -10,6 +10,8 @@ from fastapi import APIRouter, Header, Path, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from service.edge.caller import Caller
+from service.edge.conditions import ANY, InvalidCondition, parse_tags, strong
+from service.edge.description import UNAVAILABLE, headers
 from service.edge.gate import Gate, GatedRoute, MissingScope, Unauthenticated
 from service.edge.pagination import MAX_ID
 from service.edge.versioning import Version
@@ -21,9 +23,16 @@ from service.users.workflow import UserRepository
 # No control characters, NUL among them, which PostgreSQL cannot store.
 _NAME = r"^[^\x00-\x1f\x7f]+$"
 _EMAIL = r"^[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+$"
-_TAG = re.compile(r'"(\d{1,18})"')
+_TAG = re.compile(r'"([1-9]\d{0,17})"')
 
 UserId = Annotated[int, Path(ge=1, le=MAX_ID)]
+IfMatch = Annotated[
+    list[str] | None,
+    Header(
+        description="The `ETag` of the user as it was read, several of which one has to be the present one, or `*`.",
+        examples=[['"3"']],
+    ),
+]
 
 
 class PreconditionRequired(ServiceError):
@@ -66,7 +75,7 @@ def build_router(users: UserRepository, version: Version, gate: Gate) -> APIRout
     router = APIRouter(
         prefix=f"{version.prefix}/users", tags=["users"], deprecated=version.ends, route_class=GatedRoute
     )
-    refusals = (Unauthenticated, MissingScope, UserNotFound)
+    refusals = (Unauthenticated, MissingScope, UserNotFound, *UNAVAILABLE)
 
     @router.get("/{user_id}", response_model=version.form(UserOut), responses=problem_responses(*refusals))
     async def get_user(user_id: UserId, response: Response, caller: Caller = gate.needs("users:read")) -> User:
@@ -78,26 +87,35 @@ def build_router(users: UserRepository, version: Version, gate: Gate) -> APIRout
     @router.patch(
         "/{user_id}",
         response_model=version.form(UserOut),
-        responses=problem_responses(*refusals, EmailTaken, UserChanged, PreconditionRequired),
+        responses={
+            200: {"headers": headers("ETag", "Set-Cookie")},
+            **problem_responses(*refusals, EmailTaken, UserChanged, PreconditionRequired, InvalidCondition),
+        },
     )
     async def change_user(
         user_id: UserId,
         body: UserPatch,
         response: Response,
-        if_match: Annotated[str | None, Header(description="The `ETag` of the user as it was read")] = None,
+        if_match: IfMatch = None,
         caller: Caller = gate.needs("users:write"),
     ) -> User:
         """Change a user whom nobody has changed since it was read."""
         if if_match is None:
             raise PreconditionRequired("If-Match has to name the ETag of the user as you have read it")
-        tag = _TAG.fullmatch(if_match)
-        seen = int(tag[1]) if tag else 0  # no version is 0, so what is no tag of ours matches nothing
+        seen = _versions(parse_tags(",".join(if_match)))
         changes = body.model_dump(exclude_unset=True)
         user = await workflow.change_user(users, caller, user_id, seen, changes)
         response.headers["ETag"] = _tag(user)
         return user
 
     return router
+
+
+def _versions(tags: frozenset[str]) -> frozenset[int] | None:
+    """The versions that are meant; None for whichever is there. What is no tag of ours names no version."""
+    if tags == ANY:
+        return None
+    return frozenset(int(version[1]) for tag in strong(tags) if (version := _TAG.fullmatch(tag)))
 
 
 def _tag(user: User) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import BigInteger, Text, column, select, table, update
+from sqlalchemy import BigInteger, Text, column, select, table, true, update
 from sqlalchemy.exc import IntegrityError
 
 from service.data.engines import Databases
@@ -27,14 +28,16 @@ class SqlUserRepository:
         rows = await self._databases.read(select(*_columns).where(_users.c.id == user_id))
         return _user(rows[0]) if rows else None
 
-    async def change(self, user_id: int, version: int, changes: dict[str, str]) -> User | None:
-        """The user after ``changes``; None, and nothing changed, unless ``version`` is the present one.
+    async def change(self, user_id: int, versions: Collection[int] | None, changes: dict[str, str]) -> User | None:
+        """The user after ``changes``; None, and nothing changed, unless the present version is among ``versions``.
 
-        One statement compares and changes, so of two callers with the same version one succeeds. Raises ``EmailTaken``.
+        None: whichever it is. One statement compares and changes, so of two callers with the same version one succeeds.
+        Raises ``EmailTaken``.
         """
+        as_seen = true() if versions is None else _users.c.version.in_(versions)
         statement = (
             update(_users)
-            .where(_users.c.id == user_id, _users.c.version == version)
+            .where(_users.c.id == user_id, as_seen)
             .values(**changes, version=_users.c.version + 1)
             .returning(*_columns)
         )

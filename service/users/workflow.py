@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
 
 from service.edge.caller import Caller
@@ -15,10 +16,10 @@ class UserRepository(Protocol):
         """The user, or None."""
         ...
 
-    async def change(self, user_id: int, version: int, changes: dict[str, str]) -> User | None:
-        """The user after ``changes``; None, and nothing changed, unless ``version`` is the present one.
+    async def change(self, user_id: int, versions: Collection[int] | None, changes: dict[str, str]) -> User | None:
+        """The user after ``changes``; None, and nothing changed, unless the present version is among ``versions``.
 
-        Raises ``EmailTaken``.
+        None: whichever it is. Raises ``EmailTaken``.
         """
         ...
 
@@ -32,11 +33,14 @@ async def get_user(users: UserRepository, caller: Caller, user_id: int) -> User:
 
 
 async def change_user(
-    users: UserRepository, caller: Caller, user_id: int, version: int, changes: dict[str, str]
+    users: UserRepository, caller: Caller, user_id: int, versions: Collection[int] | None, changes: dict[str, str]
 ) -> User:
-    """Change what the caller has seen as ``version``. Raises ``UserNotFound``, ``UserChanged``, ``EmailTaken``."""
+    """Change a user who is still as the caller has seen it: in one of ``versions``, None for whichever.
+
+    Raises ``UserNotFound``, ``UserChanged``, ``EmailTaken``.
+    """
     await get_user(users, caller, user_id)
-    user = await users.change(user_id, version, changes)
+    user = await users.change(user_id, versions, changes)
     if user is None:
         raise UserChanged("the user was changed meanwhile: read it again")
     return user

@@ -51,6 +51,20 @@ def test_logs(backends: Backends, order_trace: str, service: str) -> None:
     assert all(line["trace_id"] == order_trace for line in lines)
 
 
+def test_one_name_finds_a_request_in_the_lines_of_every_service_that_it_reached(backends: Backends) -> None:
+    """The gateway gives it; it travels with the call to payments and with the job to the worker."""
+    with sign_in(backends.urls) as user:
+        answer = user.post("/v1/orders", json={"user_id": 7, "items": [{"product_id": 4712, "quantity": 1}]})
+    [name] = answer.headers.get_list("x-request-id")
+    assert answer.status_code == 201, answer.text
+    for service in SERVICES:
+        query = f'{{service_name="{service}"}} | request_id="{name}"'
+        lines = eventually(lambda query=query: backends.logs(query), f"log lines of {service} for {name}")
+        assert {line["trace_id"] for line in lines} == {answer.headers["x-trace-id"]}
+    spans = eventually(lambda: backends.trace(answer.headers["x-trace-id"]), "the trace")
+    assert name in str(spans)
+
+
 @pytest.mark.parametrize("job", ["api", "worker", "payments", "gateway", "collector", "loki", "jaeger", "alertmanager"])
 def test_every_part_is_scraped(backends: Backends, job: str) -> None:
     eventually(lambda: backends.value(f'min(up{{job="{job}"}}) == 1'), f"scrape of {job}")

@@ -88,7 +88,8 @@ def test_of_two_who_change_the_same_user_one_is_told_to_look_again(api: Process)
     user = "/v2/users/4242"
     seen = api.http.get(user)
     tag = seen.headers["etag"]
-    assert api.http.get(user, headers={"If-None-Match": tag}).status_code == 304
+    assert api.http.get(user, headers={"If-None-Match": f'"else", W/{tag}'}).status_code == 304
+    assert api.http.get(user, headers={"If-Match": '"else"'}).status_code == 412
 
     def rename(name: str) -> httpx.Response:
         return api.http.patch(user, json={"name": name}, headers={"If-Match": tag})
@@ -100,6 +101,29 @@ def test_of_two_who_change_the_same_user_one_is_told_to_look_again(api: Process)
     assert won.headers["etag"] != tag
     after = eventually(lambda: (now := api.http.get(user)).headers["etag"] == won.headers["etag"] and now, "the change")
     assert after.json() == won.json()
+
+
+@pytest.mark.parametrize(
+    ("condition", "status"),
+    [
+        ('"1", {tag}', 200),
+        ("*", 200),
+        ("W/{tag}", 412),
+        ('"9999"', 412),
+        ('"of somebody else"', 400),
+        ('"somebody-elses"', 412),
+        ("{tag} {tag}", 400),
+    ],
+)
+def test_a_change_names_the_states_that_it_is_meant_for(api: Process, condition: str, status: int) -> None:
+    user = "/v2/users/4244"
+    tag = api.http.get(user).headers["etag"]
+    headers = {"If-Match": condition.format(tag=tag)}
+    answer = api.http.patch(user, json={"name": f"Name {uuid4().hex[:4]}"}, headers=headers)
+    assert answer.status_code == status, answer.text
+    if status == 200:
+        assert answer.headers["etag"] != tag
+        eventually(lambda: api.http.get(user).headers["etag"] == answer.headers["etag"], "the change")
 
 
 def test_head_is_get_without_the_body(api: Process) -> None:

@@ -18,6 +18,7 @@ import httpx
 import psutil
 import pytest
 
+from service.errors import Problem
 from tests.acceptance.backends import eventually
 from tests.acceptance.service.conftest import free_port
 from tests.conftest import ROOT, Stack
@@ -29,7 +30,10 @@ PROBLEM = "application/problem+json"
 
 
 class Replica(socketserver.ThreadingTCPServer):
-    """Answers with its name; ``cutting``: hangs up on what it has read instead. ``seen`` counts what it has read."""
+    """Answers with its name, once or, for ``/v1/large``, many times; and as a replica does, with the request's name.
+
+    ``cutting``: hangs up on what it has read instead. ``seen`` counts what it has read.
+    """
 
     allow_reuse_address = True
     daemon_threads = True
@@ -37,11 +41,18 @@ class Replica(socketserver.ThreadingTCPServer):
     def __init__(self, name: str) -> None:
         super().__init__(("127.0.0.1", 0), _Answers)
         self.name = name
-        self.cutting = False
+        self.cutting = self.gone = False
         self.release = threading.Event()
         self.seen: Counter[str] = Counter()
         self.heads: list[dict[str, str]] = []
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def leave(self) -> None:
+        """Listen no more, and hang up on whoever is connected as soon as he asks."""
+        self.gone = True
+        self.release.set()
+        self.shutdown()
+        self.server_close()
 
 
 class _Answers(BaseHTTPRequestHandler):
@@ -50,6 +61,9 @@ class _Answers(BaseHTTPRequestHandler):
 
     def handle_one(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        if self.server.gone:
+            self.close_connection = True
+            return
         if self.path != "/readyz":
             self.server.seen[body.decode() or self.path] += 1
             self.server.heads.append({name.lower(): value for name, value in self.headers.items()})
@@ -58,12 +72,16 @@ class _Answers(BaseHTTPRequestHandler):
                 return
             if self.path == "/v1/slow":
                 self.server.release.wait(10)
+        told = self.server.name.encode() * (1000 if self.path == "/v1/large" else 1)
         self.send_response(200)
-        self.send_header("content-length", str(len(self.server.name)))
+        self.send_header("content-length", str(len(told)))
+        self.send_header("content-type", "application/json")
+        self.send_header("etag", '"3"')
+        self.send_header("x-request-id", self.headers.get("x-request-id", "none"))
         self.end_headers()
-        self.wfile.write(self.server.name.encode())
+        self.wfile.write(told)
 
-    do_GET = do_POST = handle_one
+    do_GET = do_POST = do_PATCH = handle_one
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -74,9 +92,11 @@ def replicas() -> Iterator[list[Replica]]:
     both = [Replica("one"), Replica("two")]
     yield both
     for replica in both:
-        replica.release.set()
-        replica.shutdown()
-        replica.server_close()
+        replica.leave()
+
+
+def listed(replicas: list[Replica]) -> str:
+    return " ".join(f"127.0.0.1:{replica.server_address[1]}" for replica in replicas)
 
 
 @pytest.fixture
@@ -87,7 +107,7 @@ def gateway(stack: Stack, replicas: list[Replica], tmp_path: Path) -> Iterator[h
         **os.environ,
         "SIGNALBOX_PORT_GATEWAY": str(port),
         "SIGNALBOX_PORT_GATEWAY_METRICS": str(free_port()),
-        "SIGNALBOX_API_UPSTREAMS": " ".join(f"127.0.0.1:{replica.server_address[1]}" for replica in replicas),
+        "SIGNALBOX_API_UPSTREAMS": "" if "SIGNALBOX_API_DISCOVERY" in os.environ else listed(replicas),
         "SIGNALBOX_STATIC": str(STATIC),
         "OTEL_TRACES_EXPORTER": "none",
         "XDG_DATA_HOME": str(tmp_path),
@@ -135,6 +155,23 @@ def test_only_what_changes_nothing_is_asked_twice_and_a_broken_replica_is_left_o
     assert 1 <= len(tried) <= 6, "three failures within two seconds, and it is out"
 
 
+def test_a_broken_replica_that_was_found_by_name_is_left_out_as_well(
+    request: pytest.FixtureRequest, replicas: list[Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in Kubernetes, where nobody but the kubelet asks for health: what Caddy has lost it remembers all the same."""
+    found = "\n".join(
+        f"a localhost {replica.server_address[1]} {{\nversions ipv4\nrefresh 1s\n}}" for replica in replicas
+    )
+    monkeypatch.setenv("SIGNALBOX_API_DISCOVERY", f"dynamic multi {{\n{found}\n}}")
+    gateway: httpx.Client = request.getfixturevalue("gateway")
+    broken, _ = replicas
+    broken.cutting = True
+    read = [gateway.get(f"/v1/read/{number}") for number in range(40)]
+    assert {answer.status_code for answer in read} == {200}
+    tried = [what for what in broken.seen if what.startswith("/v1/read")]
+    assert 1 <= len(tried) <= 6, "three failures within two seconds, and it is out"
+
+
 def test_a_request_has_one_name_and_the_caller_does_not_choose_it(
     gateway: httpx.Client, replicas: list[Replica]
 ) -> None:
@@ -144,6 +181,7 @@ def test_a_request_has_one_name_and_the_caller_does_not_choose_it(
     [seen] = [
         head for one in replicas for head in one.heads if head.get("x-request-id") == answer.headers["x-request-id"]
     ]
+    assert answer.headers.get_list("x-request-id") == [seen["x-request-id"]] != ["mine"]
     assert seen["x-forwarded-for"] == "127.0.0.1"
     assert "1" * 32 not in seen.get("traceparent", "")
     assert "x-request-timeout-ms" not in seen, "his deadline would be our failure"
@@ -184,6 +222,55 @@ def test_what_is_too_large_is_refused(gateway: httpx.Client) -> None:
     assert (answer.status_code, answer.headers["content-type"]) == (413, PROBLEM)
     assert gateway.get("/v1/x", headers={"x-long": "x" * 10_000}).status_code == 200
     assert gateway.get("/v1/x", headers={"x-long": "x" * 64_000}).status_code == 431
+
+
+PROBLEMS = [
+    ("GET", "/v3/nothing", b"", 404, "not-found"),
+    ("GET", "/v3/no%22thing", b"", 404, "not-found"),
+    ("GET", "/static/nothing.css", b"", 404, "not-found"),
+    ("POST", "/static/index.html", b"", 405, "method-not-allowed"),
+    ("POST", "/v1/orders", iter([b"in chunks"]), 411, "length-required"),
+    ("POST", "/v1/orders", b"x" * 70_000, 413, "request-entity-too-large"),
+    ("POST", "/v1/lost", b"lost", 502, "bad-gateway"),
+    ("GET", "/v1/away", b"", 503, "unavailable"),
+]
+
+
+def test_what_the_gateway_says_itself_it_says_as_the_api_does(gateway: httpx.Client, replicas: list[Replica]) -> None:
+    for method, path, body, status, kind in PROBLEMS:
+        for replica in replicas:
+            replica.cutting = path == "/v1/lost"
+            if path == "/v1/away":
+                replica.leave()
+        if path == "/v1/away":
+            eventually(lambda: gateway.get("/v1/gone").status_code == 503, "that nobody is there")
+        answer = gateway.request(method, path, content=body)
+        assert (answer.status_code, answer.headers["content-type"]) == (status, PROBLEM), (path, answer.text)
+        problem = answer.json()
+        assert problem.keys() == Problem.model_fields.keys() - {"errors"}
+        assert problem["type"] == f"urn:signalbox:problem:{kind}"
+        assert (problem["status"], problem["title"]) == (status, answer.reason_phrase)
+        assert problem["request_id"] == answer.headers["x-request-id"]
+        assert problem["trace_id"] == answer.headers["x-trace-id"] != "0" * 32
+        assert len(problem["trace_id"]) == 32
+        assert problem["instance"] == (path if "%" not in path else f"urn:uuid:{problem['request_id']}")
+        assert answer.headers["cache-control"] == "no-store"
+        assert (answer.headers.get("retry-after") == "1") is (status == 503)
+
+
+def test_the_service_knows_its_tags_again_whatever_was_compressed_on_the_way(
+    gateway: httpx.Client, replicas: list[Replica]
+) -> None:
+    """The gateway marks what it has compressed; a change that names such a mark must not be refused for it."""
+    tags = [
+        gateway.get("/v1/large", headers={"accept-encoding": encoding}).headers["etag"]
+        for encoding in ("gzip", "zstd", "identity")
+    ]
+    assert tags == ['"3-gzip"', '"3-zstd"', '"3"'], "the gateway does not mark what it compresses any more"
+    told = {"if-match": ", ".join(tags), "if-none-match": ", ".join(f"W/{tag}" for tag in tags)}
+    gateway.patch("/v1/users/7", headers=told, content=b"a change")
+    [seen] = [head for one in replicas for head in one.heads if "if-match" in head]
+    assert (seen["if-match"], seen["if-none-match"]) == ('"3", "3", "3"', 'W/"3", W/"3", W/"3"')
 
 
 def test_static_files_are_named_by_their_content_and_kept_for_ever(gateway: httpx.Client) -> None:

@@ -104,7 +104,10 @@ async def test_an_http_exception_keeps_its_status_words_and_headers(client: http
     assert answer.json()["type"] == "urn:signalbox:problem:im-a-teapot"
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("PUT", "/broken", 405)])
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/nowhere", 404), ("PUT", "/broken", 405), ("GET", "/no%20where/%C3%BC%22", 404)],
+)
 async def test_what_the_router_refuses_is_a_problem_too(
     client: httpx.AsyncClient, method: str, path: str, status: int
 ) -> None:
@@ -177,3 +180,4 @@ async def test_what_is_too_large_is_refused_whether_it_says_so_or_not(announced:
         assert (await client.post("/thing", json={"a": "b"})).status_code == 200
         answer = await client.post("/thing", content=b" " * 101 if announced else pieces(), headers=kind)
     assert (answer.status_code, answer.headers["content-type"]) == (413, "application/problem+json")
+    assert answer.json()["type"] == "urn:signalbox:problem:request-entity-too-large", "whatever Python calls a 413"

@@ -14,6 +14,7 @@ from fastapi import APIRouter, BackgroundTasks, FastAPI
 from fastapi.responses import StreamingResponse
 from opentelemetry import baggage, trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireSpan
 from opentelemetry.trace import SpanKind
 from prometheus_client import CollectorRegistry, Histogram
 
@@ -106,6 +107,7 @@ async def test_a_request_becomes_a_span_a_line_and_a_sample_with_exemplar(client
         "http.route": "/api/v1/things/{thing_id}",
         "http.response.status_code": 200,
         "url.scheme": "http",
+        "signalbox.request.id": response.headers["x-request-id"],
         "signalbox.exemplar": True,
     }
     line = recorded.line("GET /api/v1/things/{thing_id} 200")
@@ -218,6 +220,66 @@ async def test_a_job_continues_the_trace_of_who_enqueued_it(recorded: Recorded) 
     producer, consumer = recorded.span("orders.create"), recorded.span("orders.fulfil")
     assert consumer.trace_id == producer.trace_id
     assert consumer.parent_span_id == producer.span_id
+
+
+@pytest.mark.parametrize("path", ["/api/v1/things/1", "/api/v1/things/one", "/api/v1/broken", "/nowhere"])
+async def test_a_request_keeps_the_name_it_came_with_on_answer_span_and_lines(
+    client: Client, recorded: Recorded, path: str
+) -> None:
+    given = "6f9619ff-8b86-d011-b42d-00cf4fc964ff"
+    answer = await client.http.get(path, headers={"x-request-id": given})
+    assert answer.headers.get_list("x-request-id") == [given]
+    [server] = [span for span in recorded.spans() if span.kind == WireSpan.SPAN_KIND_SERVER]
+    assert recorded.attributes(server)["signalbox.request.id"] == given
+    assert {line["request_id"] for line in recorded.lines() if "trace_id" in line} == {given}
+
+
+async def test_a_request_without_a_name_or_with_one_that_could_be_anything_gets_a_new_one(
+    client: Client, recorded: Recorded
+) -> None:
+    names = set()
+    for given in (b"", b"a b", b'"}', b"x" * 65, b"caf\xe9", b"one\x1b[2J", b"{jndi}"):
+        answer = await client.http.get("/api/v1/things/1", headers=[(b"x-request-id", given)])
+        names.add(answer.headers["x-request-id"])
+    names.add((await client.get("/api/v1/things/1")).headers["x-request-id"])
+    assert len(names) == 8
+    assert all(len(name) == 32 and set(name) <= set("0123456789abcdef") for name in names)
+    assert {line["request_id"] for line in recorded.lines() if line["logger"] == "http.server"} == names
+
+
+async def test_the_name_of_a_request_travels_to_who_is_called_and_with_a_job(recorded: Recorded) -> None:
+    heard: list[str | None] = []
+    other = httpx.AsyncClient(
+        base_url="http://payments",
+        transport=httpx.MockTransport(
+            lambda request: heard.append(request.headers.get("x-request-id")) or httpx.Response(200)
+        ),
+    )
+    recorded.telemetry.instrument_http_client(other, peer="payments")
+    app = FastAPI()
+    jobs: list[dict[str, str]] = []
+
+    @app.post("/orders")
+    async def order() -> str | None:
+        with telemetry.span("orders.place"):
+            await other.post("/charges")
+            jobs.append(telemetry.carrier())
+        return telemetry.request_id()
+
+    recorded.telemetry.instrument_app(app)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
+        assert (await http.post("/orders", headers={"x-request-id": "order-7"})).json() == "order-7"
+    with telemetry.consumer_span("orders.fulfil", jobs[0]):
+        logging.getLogger("service.data.consumer").info("job done")
+        await other.post("/charges")
+    assert heard == ["order-7", "order-7"]
+    assert recorded.line("job done")["request_id"] == "order-7"
+    assert recorded.attributes(recorded.span("orders.fulfil"))["signalbox.request.id"] == "order-7"
+    with telemetry.consumer_span("stock.release-expired", {"x-request-id": "{jndi}"}):
+        assert telemetry.request_id() is None
+        assert telemetry.carrier().keys() == {"traceparent"}
+        await other.post("/charges")
+    assert heard[2] is None
 
 
 def test_any_user_of_the_api_gets_whole_spans(recorded: Recorded) -> None:

@@ -235,7 +235,8 @@ def open_connections(recorded: Recorded) -> float | None:
 def test_a_websocket_is_a_handshake_and_a_connection(socketed: tuple[TestClient, Recorded]) -> None:
     client, recorded = socketed
     traceparent = f"00-{'a' * 32}-{'b' * 16}-01"
-    with client.websocket_connect("/ws/kitchen", headers={"traceparent": traceparent}) as websocket:
+    named = {"traceparent": traceparent, "x-request-id": "kitchen-7"}
+    with client.websocket_connect("/ws/kitchen", headers=named) as websocket:
         assert recorded.requests("/ws/{room}", 101, "good") == 1, "counted when it is answered, not when it ends"
         assert open_connections(recorded) == 1
         websocket.send_text("hello")
@@ -247,6 +248,7 @@ def test_a_websocket_is_a_handshake_and_a_connection(socketed: tuple[TestClient,
     assert connection.parent_span_id.hex() == "b" * 16
     assert handshake.parent_span_id == echo.parent_span_id == connection.span_id
     assert recorded.attributes(connection)["websocket.close.code"] == 1000
+    assert {recorded.attributes(one)["signalbox.request.id"] for one in (connection, handshake)} == {"kitchen-7"}
     assert connection.end_time_unix_nano - connection.start_time_unix_nano > 0.05e9
     assert handshake.end_time_unix_nano < echo.start_time_unix_nano
     line = recorded.line("WEBSOCKET /ws/{room} 1000")
