@@ -86,8 +86,11 @@ class Settings(BaseSettings):
 
     # Who signs the tokens of callers (OpenID Connect), and for whom they have to be meant.
     sign_in: Literal["required", "off"] = "required"
-    issuer_url: str = DEVELOPMENT_ISSUER
+    issuer_url: str = DEVELOPMENT_ISSUER  # to the letter as in its tokens, a slash at the end included
     audience: str = "signalbox"
+    # Which claim holds the id of a user of ours, and which, comma separated, hold scopes (service.edge.signin.Claims).
+    user_claim: str = Field(default="sub", min_length=1)
+    scope_claim: str = Field(default="scope", min_length=1)
     issuer_client_secret: str = Field(default="", repr=False)  # the development issuer's own
     # Comma separated: the first signs, each is accepted.
     cursor_keys: str = Field(default=DEVELOPMENT_CURSOR_KEY, repr=False, min_length=16)

@@ -56,6 +56,16 @@ class MissingScope(ServiceError):
         self.headers = {"WWW-Authenticate": f'Bearer realm="signalbox", error="insufficient_scope", scope="{scope}"'}
 
 
+class NoUser(ServiceError):
+    """The token is valid, but of no user of ours, and not of a service that acts for users."""
+
+    status = HTTPStatus.FORBIDDEN
+    kind = "no-user"
+
+    def __init__(self) -> None:
+        super().__init__(f"the token names no user of this service, and lacks the scope {ANY_USER}")
+
+
 class TooManyRequests(ServiceError):
     """The client has used up its quota for this route."""
 
@@ -91,12 +101,14 @@ class Gate:
         return Security(_Passage(self, scope), scopes=[scope]) if self._sign_in else Depends(_Passage(self, scope))
 
     async def admit(self, request: Request, scope: str | None) -> Caller:
-        """The caller, counted. Raises ``TooManyRequests``, ``Unauthenticated``, ``MissingScope``."""
+        """The caller, counted. Raises ``TooManyRequests``, ``Unauthenticated``, ``MissingScope``, ``NoUser``."""
         refusal: ServiceError | None = None
         try:
             caller = await self._identify(request, required=scope is not None)
             if scope is not None and scope not in caller.scopes and self._sign_in:
                 refusal = MissingScope(scope)
+            elif scope is not None and caller.user_id is None and ANY_USER not in caller.scopes:
+                refusal = NoUser()
         except Unauthenticated as error:  # who guesses tokens is counted as well
             caller, refusal = Caller(_address(request)), error
         route = f"{request.method} {request.scope['route'].path}"

@@ -1,7 +1,8 @@
 """Signing in with OAuth 2 bearer tokens: JSON Web Tokens of one issuer, checked against its published keys.
 
 Owns what makes a token valid: signed with a key of the issuer by an asymmetric algorithm that we name (never the one
-that the token would like), meant for this service, not expired, and with a subject. Knows no route and no scope.
+that the token would like), meant for this service, not expired, and with a subject; and which claims say whose it is
+and what for, since every issuer has others. Knows no route and no scope.
 
 Keys come from the issuer's discovery document (OpenID Connect Discovery 1.0), are kept, and are asked for again when a
 token names a key that is not among them, at most once in ``REFRESH_PAUSE_S`` whatever strangers send: a tighter limit
@@ -12,7 +13,7 @@ A token that was verified is not verified again before ``REMEMBER_S``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from dataclasses import dataclass
 from time import monotonic, time
 from typing import Any
 
@@ -21,6 +22,7 @@ import jwt
 from jwt import PyJWK, PyJWKSet
 
 from service import telemetry
+from service.discovery import discover, get_json
 from service.edge.caller import Caller
 from service.edge.gate import Unauthenticated
 from service.errors import Unavailable
@@ -101,29 +103,37 @@ class Keys:
             self._asking = None
 
     async def _fetch(self) -> dict[str, PyJWK]:
-        document = await self._get(f"{self._issuer}/.well-known/openid-configuration")
-        if document["issuer"] != self._issuer:
-            raise ValueError("the discovery document is another issuer's")
-        keys = PyJWKSet.from_dict(await self._get(document["jwks_uri"])).keys
+        document = await discover(self._client, self._issuer)
+        keys = PyJWKSet.from_dict(await get_json(self._client, str(document["jwks_uri"]))).keys
         return {str(key.key_id): key for key in keys if key.key_id and key.key_type != "oct"}
 
-    async def _get(self, url: str) -> dict[str, Any]:
-        answer = await self._client.get(url)
-        answer.raise_for_status()
-        document: dict[str, Any] = answer.json()
-        return document
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """Where a token's user and scopes stand.
+
+    ``user`` names the claim that holds the id of a user of ours, as a number or its digits; whoever has another there,
+    or none, is a service. ``scopes`` names claims that hold words, in one text (RFC 9068) or in a list.
+    """
+
+    user: str = "sub"
+    scopes: tuple[str, ...] = ("scope",)
+
+    def caller(self, told: dict[str, Any]) -> Caller:
+        """Whose the token with these claims is."""
+        user_id = _user_id(told.get(self.user))
+        scopes = frozenset(word for name in self.scopes for word in _words(told.get(name)))
+        return Caller(f"user:{user_id}" if user_id else f"service:{told['sub'][:100]}", scopes, user_id)
 
 
 class TokenSignIn:
     """Knows whose a token is."""
 
-    def __init__(
-        self, client: httpx.AsyncClient, issuer: str, audience: str, algorithms: Sequence[str] = ALGORITHMS
-    ) -> None:
+    def __init__(self, client: httpx.AsyncClient, issuer: str, audience: str, claims: Claims = Claims()) -> None:
         self._keys = Keys(client, issuer)
         self._issuer = issuer
         self._audience = audience
-        self._algorithms = list(algorithms)
+        self._claims = claims
         self._known: dict[str, tuple[Caller, float, int]] = {}  # token → caller, until (Unix time), generation of keys
 
     async def authenticate(self, token: str) -> Caller:
@@ -132,7 +142,7 @@ class TokenSignIn:
         if known is not None and known[1] > time() and known[2] == self._keys.generation:
             return known[0]
         claims = await self._verify(token)
-        caller = _caller(claims)
+        caller = self._claims.caller(claims)
         self._known.pop(token, None)
         until = min(float(claims["exp"]), time() + REMEMBER_S)
         self._known[token] = (caller, until, self._keys.generation)
@@ -145,13 +155,13 @@ class TokenSignIn:
             if len(token) > LONGEST_TOKEN:
                 raise jwt.InvalidTokenError("too long")
             head = jwt.get_unverified_header(token)
-            if head.get("alg") not in self._algorithms or not isinstance(head.get("kid"), str):
+            if head.get("alg") not in ALGORITHMS or not isinstance(head.get("kid"), str):
                 raise jwt.InvalidAlgorithmError("another algorithm, or no key named")
             key = await self._keys.find(head["kid"])
             return jwt.decode(
                 token,
                 key,
-                algorithms=[key.algorithm_name] if key.algorithm_name in self._algorithms else [],
+                algorithms=[key.algorithm_name] if key.algorithm_name in ALGORITHMS else [],
                 audience=self._audience,
                 issuer=self._issuer,
                 leeway=LEEWAY_S,
@@ -163,9 +173,13 @@ class TokenSignIn:
             raise Unauthenticated("the token is not valid", "invalid_token") from error
 
 
-def _caller(claims: dict[str, Any]) -> Caller:
-    """Scopes are words in ``scope`` (RFC 9068); a subject that is a number is a user's id, any other is a service."""
-    subject, scope = str(claims["sub"]), claims.get("scope", "")
-    user_id = int(subject) if subject.isascii() and subject.isdigit() and len(subject) <= 18 else None
-    scopes = frozenset(scope.split() if isinstance(scope, str) else ())
-    return Caller(f"user:{user_id}" if user_id else f"service:{subject[:100]}", scopes, user_id)
+def _user_id(value: object) -> int | None:
+    """The id of a user: a number above zero; None for anything else."""
+    digits = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    return (int(digits) or None) if digits.isascii() and digits.isdigit() and len(digits) <= 18 else None
+
+
+def _words(value: object) -> list[str]:
+    if isinstance(value, str):
+        return value.split()
+    return [word for word in value if isinstance(word, str)] if isinstance(value, list) else []

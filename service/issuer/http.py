@@ -47,6 +47,7 @@ class TokenOut(BaseModel):
 def build_router(keys: SigningKeys, issuer: str, audience: str, client_secret: str) -> APIRouter:
     """All of the issuer's routes. Any client id is known; ``client_secret`` is every client's."""
     router = APIRouter(tags=["issuer"])
+    base = issuer.removesuffix("/")
 
     def token(subject: str, scope: str, ttl_s: int = TOKEN_TTL_S) -> TokenOut:
         granted = " ".join(word for word in scope.split() if word in SCOPES)
@@ -58,8 +59,8 @@ def build_router(keys: SigningKeys, issuer: str, audience: str, client_secret: s
         """Where everything is."""
         return {
             "issuer": issuer,
-            "jwks_uri": f"{issuer}/jwks",
-            "token_endpoint": f"{issuer}/token",
+            "jwks_uri": f"{base}/jwks",
+            "token_endpoint": f"{base}/token",
             "grant_types_supported": ["client_credentials"],
             "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
             "id_token_signing_alg_values_supported": [ALGORITHM],

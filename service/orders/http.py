@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from service.catalog.http import MoneyOut
 from service.edge.caller import Caller
-from service.edge.gate import Gate, GatedRoute, MissingScope, Unauthenticated
+from service.edge.gate import Gate, GatedRoute, MissingScope, NoUser, Unauthenticated
 from service.edge.pagination import MAX_ID
 from service.edge.versioning import Version
 from service.errors import problem_responses
@@ -120,7 +120,7 @@ def build_router(
     router = APIRouter(
         prefix=f"{version.prefix}/orders", tags=["orders"], deprecated=version.ends, route_class=GatedRoute
     )
-    refusals = (Unauthenticated, MissingScope)
+    refusals = (Unauthenticated, MissingScope, NoUser)
     order_form = version.form(OrderOut)
 
     @router.post(

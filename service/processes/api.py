@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import httpx
 from fastapi import APIRouter, FastAPI
 
 from service import faults as fault
@@ -16,11 +15,11 @@ from service.edge.gate import Gate
 from service.edge.pagination import Cursors
 from service.edge.quota import Policy
 from service.edge.ratelimit import RateLimits
-from service.edge.signin import TokenSignIn
 from service.orders import http as orders_http
 from service.orders.keys import SqlOrderKeys
 from service.orders.payments_client import HttpPayments, build_payments_client
 from service.orders.repository import SqlOrderRepository
+from service.processes.identity import build_issuer_client, build_sign_in
 from service.processes.pools import build_databases
 from service.settings import Settings
 from service.users import http as users_http
@@ -45,10 +44,8 @@ def build_app(settings: Settings) -> FastAPI:
         Policy.parse(settings.rate_limit),
         {route: Policy.parse(text) for route, text in settings.rate_limits.items()},
     )
-    issuer = httpx.AsyncClient()
-    tel.instrument_http_client(issuer, peer="issuer")
-    sign_in = TokenSignIn(issuer, settings.issuer_url, settings.audience) if settings.sign_in == "required" else None
-    gate = Gate(limits, sign_in)
+    issuer = build_issuer_client(tel)
+    gate = Gate(limits, build_sign_in(issuer, settings))
     cursors = Cursors("products", settings.cursor_keys.split(","))
     users = SqlUserRepository(databases)
     products = SqlProductRepository(

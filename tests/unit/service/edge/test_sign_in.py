@@ -13,49 +13,19 @@ import httpx
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
-from fastapi import FastAPI
 
 from service.edge import signin
 from service.edge.caller import ANY_USER
 from service.edge.gate import Unauthenticated
-from service.edge.signin import IssuerUnavailable, TokenSignIn
-from service.issuer.http import build_router
-from service.issuer.keys import SigningKeys
+from service.edge.signin import Claims, IssuerUnavailable, TokenSignIn
+from tests.unit.service.issuers import AUDIENCE, ISSUER, Issuer
 
 pytestmark = pytest.mark.anyio
-
-ISSUER = "http://issuer.test"
-AUDIENCE = "signalbox"
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-class Issuer(httpx.ASGITransport):
-    """The development issuer in this process; counts what it is asked, and can be away."""
-
-    def __init__(self) -> None:
-        self.keys = SigningKeys()
-        self.asked: list[str] = []
-        self.away = False
-        self.answers = asyncio.Event()
-        self.answers.set()
-        app = FastAPI()
-        app.include_router(build_router(self.keys, ISSUER, AUDIENCE, "a secret"))
-        super().__init__(app)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if self.away:
-            raise httpx.ConnectError("away")
-        self.asked.append(request.url.path)
-        await self.answers.wait()
-        return await super().handle_async_request(request)
-
-    def token(self, **changes: Any) -> str:
-        claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "7", "scope": "orders:read", **changes}
-        return self.keys.sign({name: value for name, value in claims.items() if value is not None}, 60)
 
 
 @pytest.fixture
@@ -78,6 +48,88 @@ async def test_a_user_and_a_service_are_told_apart(sign_in: TokenSignIn, issuer:
     assert service.user_id is None
     assert service.may_act_for(8)
     assert service.subject != user.subject
+
+
+OURS = "https://shop.example/user"
+# What access tokens of well-known issuers look like, with the settings for them; and whose they are.
+ISSUERS: dict[str, tuple[Claims, dict[str, Any], int | None, set[str]]] = {
+    "Keycloak": (
+        Claims("shop_user"),
+        {"sub": "1f6c0a3e-93b5-4d0e-8e11-5b9f3c1f2a77", "shop_user": "7", "scope": "openid orders:read"},
+        7,
+        {"openid", "orders:read"},
+    ),
+    "Auth0": (
+        Claims(OURS, ("permissions",)),
+        {"sub": "auth0|5f7c8ec7c33c6c004bbafe82", OURS: 7, "scope": "openid", "permissions": ["orders:read"]},
+        7,
+        {"orders:read"},
+    ),
+    "Okta": (
+        Claims("shop_user", ("scp",)),
+        {"sub": "ada@example.com", "uid": "00uixa271s6x7qt8I0h7", "shop_user": 7, "scp": ["orders:read"]},
+        7,
+        {"orders:read"},
+    ),
+    "Entra ID, a user": (
+        Claims("shop_user", ("scp", "roles")),
+        {"sub": "AAAAAAAAAAAAAAAAAAAAAIkzqFVrSaSaFHy782bbtaQ", "shop_user": "7", "scp": "orders:read users:read"},
+        7,
+        {"orders:read", "users:read"},
+    ),
+    "Entra ID, a service": (
+        Claims("shop_user", ("scp", "roles")),
+        {"sub": "12", "roles": ["orders:read", ANY_USER]},
+        None,
+        {"orders:read", ANY_USER},
+    ),
+    "nonsense": (
+        Claims("shop_user", ("scp", "roles")),
+        {"shop_user": True, "scp": {"orders:read": 1}, "roles": [1, None, ["orders:read"]]},
+        None,
+        set(),
+    ),
+    "a number that is nobody's id": (Claims("shop_user"), {"shop_user": -7, "scope": None}, None, set()),
+    "a text that is no number": (Claims("shop_user"), {"shop_user": "٧", "scope": None}, None, set()),
+    "a number that is too large for an id": (Claims("shop_user"), {"shop_user": 10**18, "scope": None}, None, set()),
+}
+
+
+@pytest.mark.parametrize(("claims", "told", "user_id", "scopes"), ISSUERS.values(), ids=ISSUERS)
+async def test_user_and_scopes_stand_where_the_settings_say(
+    issuer: Issuer, claims: Claims, told: dict[str, Any], user_id: int | None, scopes: set[str]
+) -> None:
+    async with httpx.AsyncClient(transport=issuer) as client:
+        caller = await TokenSignIn(client, ISSUER, AUDIENCE, claims).authenticate(issuer.token(**told))
+    assert (caller.user_id, caller.scopes) == (user_id, scopes)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(ISSUER, f"{ISSUER}/"), (f"{ISSUER}/", ISSUER)])
+async def test_a_slash_at_the_end_of_an_issuer_is_part_of_its_name_and_not_of_its_addresses(
+    ours: str, theirs: str
+) -> None:
+    issuer = Issuer(ours)
+    async with httpx.AsyncClient(transport=issuer) as client:
+        sign_in = TokenSignIn(client, ours, AUDIENCE)
+        assert (await sign_in.authenticate(issuer.token())).user_id == 7
+        with pytest.raises(Unauthenticated):
+            await sign_in.authenticate(issuer.token(iss=theirs))
+        assert issuer.asked == ["/.well-known/openid-configuration", "/jwks"]
+        with pytest.raises(IssuerUnavailable):  # the document names another
+            await TokenSignIn(client, theirs, AUDIENCE).authenticate(issuer.token())
+
+
+async def test_keys_that_are_not_for_signatures_do_no_harm(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Issuers publish what they encrypt with, and algorithms of tomorrow, beside what they sign with."""
+    [good] = issuer.keys.published()["keys"]
+    more = [
+        {"kty": "oct", "k": "c2VjcmV0", "kid": "shared", "alg": "HS256"},
+        {"kty": "RSA", "kid": "encrypts", "use": "enc", "alg": "RSA-OAEP", "n": "AQAB", "e": "AQAB"},
+        {"kty": "AKP", "kid": "tomorrow", "alg": "ML-DSA-44", "pub": "AQAB"},
+    ]
+    monkeypatch.setattr(issuer.keys, "published", lambda: {"keys": [*more, good]})
+    async with httpx.AsyncClient(transport=issuer) as client:
+        assert (await TokenSignIn(client, ISSUER, AUDIENCE).authenticate(issuer.token())).user_id == 7
 
 
 def b64(data: bytes) -> str:
