@@ -91,7 +91,10 @@ class Settings(BaseSettings):
     # Which claim holds the id of a user of ours, and which, comma separated, hold scopes (service.edge.signin.Claims).
     user_claim: str = Field(default="sub", min_length=1)
     scope_claim: str = Field(default="scope", min_length=1)
-    issuer_client_secret: str = Field(default="", repr=False)  # the development issuer's own
+    # As which client of the issuer we ask payments, and for what: the issuer's name of the scope charges:write.
+    client_id: str = Field(default="signalbox", min_length=1)
+    client_secret: str = Field(default="", repr=False)
+    payments_scope: str = "charges:write"
     # Comma separated: the first signs, each is accepted.
     cursor_keys: str = Field(default=DEVELOPMENT_CURSOR_KEY, repr=False, min_length=16)
     # REQUESTS/SECONDS for one client and one route; the second by route, e.g. {"POST /v1/orders": "60/60"}.
@@ -173,6 +176,9 @@ def find_refusals(settings: Settings, *, filled_in: bool = False) -> list[str]:
         "ISSUER_URL: the development issuer, or one without TLS; name yours with https://": issuer.scheme != "https"
         or issuer.hostname in _LOOPBACK,
         "CURSOR_KEYS: the key that everybody knows; set one of your own": known_keys and not from_elsewhere,
+        "CLIENT_SECRET: none, and without it payments believe nobody; set the one that your issuer gave": (
+            settings.service_name in ("api", "worker") and not settings.client_secret and not from_elsewhere
+        ),
         "DATABASE_URL: no password, or one that everybody tries": (database.password or "") in _KNOWN_PASSWORDS
         and not from_elsewhere,
         "VALKEY_URL: no password, or one that everybody tries": (valkey.password or "") in _KNOWN_PASSWORDS
@@ -198,6 +204,8 @@ async def fill_in(settings: Settings, place: Secrets) -> Settings:
     changes: dict[str, object] = {}
     if keys := await place.read("cursor_keys"):
         changes["cursor_keys"] = keys
+    if secret := await place.read("client_secret"):
+        changes["client_secret"] = secret
     if password := await place.read("valkey_password"):
         changes["valkey_url"] = _with_password(settings.valkey_url, password)
     if password := await place.read("database_password"):
@@ -218,8 +226,8 @@ def load_settings(service_name: ServiceName) -> Settings:
     reasons at once when production would run with what is for development.
     """
     settings = Settings()  # type: ignore[call-arg]  # the required fields come from the environment
+    if "service_name" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"service_name": service_name})
     if reasons := find_refusals(settings):
         raise SettingsRefused(reasons)
-    if "service_name" in settings.model_fields_set:
-        return settings
-    return settings.model_copy(update={"service_name": service_name})
+    return settings

@@ -1,4 +1,4 @@
-"""The gate: what every public route asks before it does anything. Who is it, may they, and not too often?
+"""The gate: what every route asks before it does anything. Who is it, may they, and not too often?
 
 Owns the order of the questions and their refusals. How a token is verified is ``SignIn``'s business, how requests are
 counted is ``RateLimits``'; what belongs to whom is asked by the routes, which know the object.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fastapi import Depends, Response, Security
 from fastapi.openapi.models import HTTPBearer
@@ -22,8 +22,10 @@ from starlette.requests import Request
 
 from service.edge.answers import note_headers
 from service.edge.caller import ANY_USER, Caller
-from service.edge.ratelimit import RateLimits
 from service.errors import ServiceError
+
+if TYPE_CHECKING:
+    from service.edge.ratelimit import RateLimits  # and Valkey's client, which payments has no use for
 
 # A browser's or a proxy's cache may keep what anybody may read, and nobody else's; both ask whether it still holds.
 _OPEN_CACHING = [(b"cache-control", b"no-cache"), (b"vary", b"authorization")]
@@ -86,9 +88,10 @@ class SignIn(Protocol):
 
 
 class Gate:
-    """``sign_in`` None: nobody has to sign in, and everybody may do everything (never in production)."""
+    """``sign_in`` None: nobody has to sign in, and everybody may do everything (never in production). ``limits`` None:
+    callers are services of ours, which are not counted."""
 
-    def __init__(self, limits: RateLimits, sign_in: SignIn | None) -> None:
+    def __init__(self, limits: RateLimits | None, sign_in: SignIn | None) -> None:
         self._limits = limits
         self._sign_in = sign_in
 
@@ -96,30 +99,38 @@ class Gate:
         """Dependency of a route for everybody."""
         return Depends(_Passage(self, None))
 
-    def needs(self, scope: str) -> Any:
-        """Dependency of a route for callers whose token has ``scope``; its value is the ``Caller``."""
-        return Security(_Passage(self, scope), scopes=[scope]) if self._sign_in else Depends(_Passage(self, scope))
+    def needs(self, scope: str, *, for_users: bool = True) -> Any:
+        """Dependency of a route for callers whose token has ``scope``; its value is the ``Caller``.
 
-    async def admit(self, request: Request, scope: str | None) -> Caller:
+        ``for_users``: what the route gives belongs to a user, so the caller has to be one, or to act for all.
+        """
+        passage = _Passage(self, scope, for_users=for_users)
+        return Security(passage, scopes=[scope]) if self._sign_in else Depends(passage)
+
+    async def admit(self, request: Request, scope: str | None, *, for_users: bool) -> Caller:
         """The caller, counted. Raises ``TooManyRequests``, ``Unauthenticated``, ``MissingScope``, ``NoUser``."""
         refusal: ServiceError | None = None
         try:
             caller = await self._identify(request, required=scope is not None)
             if scope is not None and scope not in caller.scopes and self._sign_in:
                 refusal = MissingScope(scope)
-            elif scope is not None and caller.user_id is None and ANY_USER not in caller.scopes:
+            elif for_users and caller.user_id is None and ANY_USER not in caller.scopes:
                 refusal = NoUser()
         except Unauthenticated as error:  # who guesses tokens is counted as well
             caller, refusal = Caller(_address(request)), error
-        route = f"{request.method} {request.scope['route'].path}"
-        decision = await self._limits.count(route, caller.subject)
-        note_headers(request.scope, decision.headers(self._limits.policy(route)))
-        if not decision.allowed:
-            raise TooManyRequests(decision.reset_s)
+        if self._limits is not None:
+            await self._count(self._limits, request, caller)
         if refusal is not None:
             raise refusal
         note_headers(request.scope, _OPEN_CACHING if scope is None else _PRIVATE_CACHING)
         return caller
+
+    async def _count(self, limits: RateLimits, request: Request, caller: Caller) -> None:
+        route = f"{request.method} {request.scope['route'].path}"
+        decision = await limits.count(route, caller.subject)
+        note_headers(request.scope, decision.headers(limits.policy(route)))
+        if not decision.allowed:
+            raise TooManyRequests(decision.reset_s)
 
     async def _identify(self, request: Request, *, required: bool) -> Caller:
         if self._sign_in is None:
@@ -138,15 +149,16 @@ class Gate:
 class _Passage(SecurityBase):
     """One route's question to the gate; being a security scheme, it also shows in the OpenAPI document."""
 
-    def __init__(self, gate: Gate, scope: str | None) -> None:
+    def __init__(self, gate: Gate, scope: str | None, *, for_users: bool = False) -> None:
         self.model = HTTPBearer(bearerFormat="JWT", description="An access token of the configured issuer.")
         self.scheme_name = "bearer"
         self._gate = gate
         self._scope = scope
+        self._for_users = for_users
 
     async def __call__(self, request: Request) -> Caller:
         if _CALLER not in request.scope:
-            request.scope[_CALLER] = await self._gate.admit(request, self._scope)
+            request.scope[_CALLER] = await self._gate.admit(request, self._scope, for_users=self._for_users)
         caller: Caller = request.scope[_CALLER]
         return caller
 

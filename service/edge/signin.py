@@ -26,6 +26,7 @@ from service.discovery import discover, get_json
 from service.edge.caller import Caller
 from service.edge.gate import Unauthenticated
 from service.errors import Unavailable
+from service.outbound import Errand
 
 REFRESH_PAUSE_S = 5.0
 # Also without an unknown key the set is read anew, so that a key which the issuer has withdrawn stops being believed.
@@ -55,9 +56,7 @@ class Keys:
         self._issuer = issuer
         self._keys: dict[str, PyJWK] = {}
         self._fetched_at = -MAX_AGE_S
-        self._asked_at = -REFRESH_PAUSE_S
-        self._asking: asyncio.Task[None] | None = None
-        self._is_silent = False
+        self._errand = Errand(self._ask)
         self.generation = 0
         self._log = telemetry.logger(__name__)
 
@@ -65,42 +64,38 @@ class Keys:
         """The key with this id. Raises ``Unauthenticated`` when there is none, ``IssuerUnavailable``."""
         key = self._keys.get(key_id)
         if key is None or monotonic() - self._fetched_at > MAX_AGE_S:
-            asking = self._ask_anew(unless_known=None if key else key_id)
+            asking = self._errand.start(REFRESH_PAUSE_S)
             # Who only wants to know whether the key is still believed does not wait for an issuer that gave no answer.
-            if asking is not None and (key is None or not self._is_silent):
+            if asking is not None and (key is None or not self._errand.failed):
                 await asyncio.shield(asking)
                 key = self._keys.get(key_id)
         if key is None:
-            if not self._keys:
-                raise IssuerUnavailable("the issuer of tokens does not answer")
+            self._need_some()
             raise Unauthenticated("the token is signed with a key that is not known", "invalid_token")
         return key
 
-    def _ask_anew(self, unless_known: str | None) -> asyncio.Task[None] | None:
-        """Ask once for all who wait; not at all (None) when it was asked a moment ago.
+    async def ping(self) -> None:
+        """Raise ``IssuerUnavailable`` as long as no key was ever read; once one was, the issuer may be away."""
+        if not self._keys and (asking := self._errand.start(REFRESH_PAUSE_S)) is not None:
+            await asyncio.shield(asking)
+        self._need_some()
 
-        It is nobody's request: a caller in a hurry, who gives up, must not leave the others without the keys.
-        """
-        if self._asking is None and unless_known not in self._keys and monotonic() - self._asked_at >= REFRESH_PAUSE_S:
-            self._asked_at = monotonic()
-            self._asking = asyncio.create_task(self._ask())
-        return self._asking
+    def _need_some(self) -> None:
+        if not self._keys:
+            raise IssuerUnavailable("the issuer of tokens does not answer")
 
-    async def _ask(self) -> None:
+    async def _ask(self) -> bool:
         try:
             async with asyncio.timeout(FETCH_TIMEOUT_S):
                 found = await self._fetch()
         except (httpx.HTTPError, TimeoutError, ValueError, KeyError, jwt.PyJWTError) as error:
             telemetry.metrics.sign_in_key_fetches.labels("bad").inc()
             self._log.warning("the issuer's keys cannot be read: %s", type(error).__name__)
-            self._is_silent = True
-        else:
-            self._is_silent = False
-            telemetry.metrics.sign_in_key_fetches.labels("good").inc()
-            self._keys, self._fetched_at = found, monotonic()
-            self.generation += 1
-        finally:
-            self._asking = None
+            return False
+        telemetry.metrics.sign_in_key_fetches.labels("good").inc()
+        self._keys, self._fetched_at = found, monotonic()
+        self.generation += 1
+        return True
 
     async def _fetch(self) -> dict[str, PyJWK]:
         document = await discover(self._client, self._issuer)
@@ -135,6 +130,10 @@ class TokenSignIn:
         self._audience = audience
         self._claims = claims
         self._known: dict[str, tuple[Caller, float, int]] = {}  # token → caller, until (Unix time), generation of keys
+
+    async def ping(self) -> None:
+        """Raise ``IssuerUnavailable`` as long as nobody could be signed in."""
+        await self._keys.ping()
 
     async def authenticate(self, token: str) -> Caller:
         """The caller whom ``token`` was issued to. Raises ``Unauthenticated``, or ``IssuerUnavailable``."""

@@ -19,7 +19,8 @@ from service.orders import http as orders_http
 from service.orders.keys import SqlOrderKeys
 from service.orders.payments_client import HttpPayments, build_payments_client
 from service.orders.repository import SqlOrderRepository
-from service.processes.identity import build_issuer_client, build_sign_in
+from service.processes.callers import build_sign_in
+from service.processes.identity import build_issuer_client, build_own_token
 from service.processes.pools import build_databases
 from service.settings import Settings
 from service.users import http as users_http
@@ -51,7 +52,8 @@ def build_app(settings: Settings) -> FastAPI:
     products = SqlProductRepository(
         databases, Cache(valkey, "products", Product, ttl_s=PRODUCT_TTL_S, absent_ttl_s=ABSENT_TTL_S)
     )
-    orders, order_keys, taker = SqlOrderRepository(databases), SqlOrderKeys(databases), HttpPayments(payments)
+    orders, order_keys = SqlOrderRepository(databases), SqlOrderKeys(databases)
+    taker = HttpPayments(payments, build_own_token(issuer, settings))
     routers: list[APIRouter] = []
     for version in VERSIONS:
         routers += [

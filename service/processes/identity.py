@@ -1,10 +1,13 @@
-"""How a process knows its callers, as its settings want it and its telemetry sees it."""
+"""How a process makes itself known to others, as its settings want it and its telemetry sees it."""
 
 from __future__ import annotations
 
+import os
+
 import httpx
 
-from service.edge.signin import Claims, TokenSignIn
+from service.own_token import OwnToken
+from service.secrets import Rotating, build_secrets
 from service.settings import Settings
 from service.telemetry import NullTelemetry, Telemetry
 
@@ -16,9 +19,19 @@ def build_issuer_client(tel: Telemetry | NullTelemetry) -> httpx.AsyncClient:
     return client
 
 
-def build_sign_in(issuer: httpx.AsyncClient, settings: Settings) -> TokenSignIn | None:
-    """None: nobody has to sign in."""
-    if settings.sign_in == "off":
+def build_own_token(issuer: httpx.AsyncClient, settings: Settings) -> OwnToken | None:
+    """What this process asks payments with. None: it was given no secret to get one."""
+    if not settings.client_secret:
         return None
-    scopes = tuple(name.strip() for name in settings.scope_claim.split(","))
-    return TokenSignIn(issuer, settings.issuer_url, settings.audience, Claims(settings.user_claim, scopes))
+
+    async def secret() -> str:
+        return settings.client_secret
+
+    return OwnToken(
+        issuer,
+        settings.issuer_url,
+        settings.client_id,
+        Rotating(build_secrets(settings.secrets, os.environ), "client_secret") if settings.secrets else secret,
+        scope=settings.payments_scope,
+        audience=settings.audience,
+    )

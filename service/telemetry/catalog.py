@@ -122,6 +122,9 @@ RATE_LIMIT_REQUESTS = Metric(
 SIGN_IN_KEY_FETCHES = Metric(
     "sign_in_key_fetches", "counter", "Times that the issuer was asked for its keys, by outcome.", ("outcome",)
 )
+OWN_TOKEN_FETCHES = Metric(
+    "own_token_fetches", "counter", "Times that the issuer was asked for a token of our own, by outcome.", ("outcome",)
+)
 QUEUE_DEPTH = Metric("messaging_queue_depth", "gauge", "Jobs that wait.", (DESTINATION,))
 QUEUE_AGE = Metric("messaging_queue_oldest_age_seconds", "gauge", "Age of the oldest waiting job.", (DESTINATION,))
 # When the two above were read: they keep their last value while the database does not answer.

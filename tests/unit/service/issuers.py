@@ -13,6 +13,7 @@ from service.issuer.keys import SigningKeys
 
 ISSUER = "http://issuer.test"
 AUDIENCE = "signalbox"
+CLIENT, SECRET = "signalbox", "a secret/with:signs"
 
 
 class Issuer(httpx.ASGITransport):
@@ -26,7 +27,7 @@ class Issuer(httpx.ASGITransport):
         self.answers = asyncio.Event()
         self.answers.set()
         app = FastAPI()
-        app.include_router(build_router(self.keys, name, AUDIENCE, "a secret"))
+        app.include_router(build_router(self.keys, name, AUDIENCE, (CLIENT, SECRET)))
         super().__init__(app)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

@@ -85,6 +85,7 @@ GOOD_PRODUCTION = {
     "ENVIRONMENT": "production",
     "ISSUER_URL": "https://login.example.com/shop",
     "CURSOR_KEYS": "3f1c9be27d0a4e55",
+    "CLIENT_SECRET": "9mX3-27qK",
     "DATABASE_URL": "postgresql+asyncpg://signalbox:k3uW-9dQ2@db/signalbox",
     "VALKEY_URL": "redis://:x7Yt-44fP@valkey/0",
 }
@@ -115,7 +116,7 @@ def test_production_names_everything_that_it_refuses_at_once(monkeypatch: pytest
     with pytest.raises(SettingsRefused) as refused:
         load_settings("api")
     named = [reason.split(":")[0].removeprefix("SIGNALBOX_") for reason in refused.value.reasons]
-    assert sorted(named) == sorted([*wrong, "ISSUER_URL", "CURSOR_KEYS", "DATABASE_URL", "VALKEY_URL"])
+    assert sorted(named) == sorted([*wrong, "ISSUER_URL", "CLIENT_SECRET", "CURSOR_KEYS", "DATABASE_URL", "VALKEY_URL"])
 
 
 @pytest.mark.parametrize(
@@ -128,6 +129,7 @@ def test_production_names_everything_that_it_refuses_at_once(monkeypatch: pytest
         ("TRUSTED_PROXIES", "::/0"),
         ("ISSUER_URL", "http://login.example.com"),
         ("ISSUER_URL", "https://localhost:8190"),
+        ("CLIENT_SECRET", ""),
         ("CURSOR_KEYS", "3f1c9be27d0a4e55,development-cursor-key"),
         ("DATABASE_URL", "postgresql+asyncpg://signalbox@db/signalbox"),
         ("VALKEY_URL", "redis://valkey/0"),
@@ -137,6 +139,13 @@ def test_production_refuses_each_development_default(monkeypatch: pytest.MonkeyP
     set_all(monkeypatch, {**GOOD_PRODUCTION, name: value})
     with pytest.raises(SettingsRefused, match=f"^SIGNALBOX_{name}: "):
         load_settings("api")
+
+
+def test_who_asks_payments_nothing_needs_no_secret_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, {**GOOD_PRODUCTION, "CLIENT_SECRET": ""})
+    assert load_settings("payments").service_name == "payments"
+    with pytest.raises(SettingsRefused, match="CLIENT_SECRET"):
+        load_settings("worker")
 
 
 def test_a_file_with_a_setting_that_nobody_knows_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

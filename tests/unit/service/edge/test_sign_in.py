@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from time import monotonic, time
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import jwt
@@ -15,10 +16,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 
 from service.edge import signin
-from service.edge.caller import ANY_USER
+from service.edge.caller import ANY_USER, Caller
 from service.edge.gate import Unauthenticated
 from service.edge.signin import Claims, IssuerUnavailable, TokenSignIn
-from tests.unit.service.issuers import AUDIENCE, ISSUER, Issuer
+from tests.unit.service.issuers import AUDIENCE, CLIENT, ISSUER, SECRET, Issuer
 
 pytestmark = pytest.mark.anyio
 
@@ -301,12 +302,29 @@ def _clock(unix: float) -> type:
     return Later
 
 
-async def test_client_credentials_need_the_secret(issuer: Issuer, sign_in: TokenSignIn) -> None:
+async def test_client_credentials_are_for_the_one_client_with_its_secret_and_for_its_scopes(
+    issuer: Issuer, sign_in: TokenSignIn
+) -> None:
     async with httpx.AsyncClient(transport=issuer, base_url=ISSUER) as client:
-        form = {"grant_type": "client_credentials", "scope": "orders:read made:up"}
-        answer = await client.post("/token", data=form, auth=("7", "a secret"))
-        assert answer.json()["scope"] == "orders:read"
+        form = {"grant_type": "client_credentials", "scope": f"charges:write {ANY_USER} made:up"}
+        right = (CLIENT, quote(SECRET, safe=""))
+        answer = await client.post("/token", data=form, auth=right)
+        assert answer.json()["scope"] == "charges:write"
         caller = await sign_in.authenticate(answer.json()["access_token"])
-        assert caller.user_id is None, "a client that is called 7 is not user 7"
-        assert (await client.post("/token", data=form, auth=("7", "guessed"))).status_code == 401
+        assert caller == Caller(f"service:client:{CLIENT}", frozenset({"charges:write"}), None)
+        for wrong in ((CLIENT, "guessed"), ("7", right[1]), (CLIENT, ""), ("", "")):
+            assert (await client.post("/token", data=form, auth=wrong)).status_code == 401
         assert (await client.post("/token", data=form)).status_code == 401
+        in_body = {**form, "client_id": CLIENT, "client_secret": SECRET}
+        assert (await client.post("/token", data=in_body)).status_code == 200
+        assert (await client.post("/token", data={**in_body, "grant_type": "password"})).status_code == 400
+
+
+async def test_nobody_who_only_asks_is_given_the_scope_for_charges(issuer: Issuer, sign_in: TokenSignIn) -> None:
+    async with httpx.AsyncClient(transport=issuer, base_url=ISSUER) as client:
+        user = {"user_id": 7, "scope": "charges:write orders:read"}
+        for path, body in (("user-token", user), ("service-token", None)):
+            answer = await client.post(f"/development/{path}", json=body)
+            caller = await sign_in.authenticate(answer.json()["access_token"])
+            assert "charges:write" not in caller.scopes
+            assert "orders:read" in caller.scopes
