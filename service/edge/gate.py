@@ -11,6 +11,7 @@ counted is ``RateLimits``'; what belongs to whom is asked by the routes, which k
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from enum import StrEnum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +21,7 @@ from fastapi.routing import APIRoute
 from fastapi.security.base import SecurityBase
 from starlette.requests import Request
 
+from service import telemetry
 from service.edge.answers import note_headers
 from service.edge.caller import ANY_USER, Caller
 from service.errors import ServiceError
@@ -35,44 +37,73 @@ _PRIVATE_CACHING = [(b"cache-control", b"private, no-cache"), (b"vary", b"author
 _CALLER = "signalbox.caller"  # in the scope of a request that has passed its gate
 
 
-class Unauthenticated(ServiceError):
+class Refusal(StrEnum):
+    """Why the gate refuses. For metrics, spans and lines; the caller is told less."""
+
+    NO_TOKEN = "no-token"
+    NO_BEARER = "no-bearer"  # another scheme, or nothing after it
+    MALFORMED = "malformed"  # no token at all, or longer than any
+    ALGORITHM = "algorithm"  # one that we do not name, or no key named
+    UNKNOWN_KEY = "unknown-key"
+    SIGNATURE = "signature"
+    EXPIRED = "expired"
+    TOO_EARLY = "too-early"
+    ISSUER = "issuer"
+    AUDIENCE = "audience"
+    CLAIM = "claim"  # one is missing, or of the wrong kind
+    SCOPE = "scope"
+    NO_USER = "no-user"
+    QUOTA = "quota"
+
+
+class NotAdmitted(Exception):
+    """What all refusals of the gate have beside their problem: ``reason`` says why."""
+
+    reason: Refusal
+
+
+class Unauthenticated(NotAdmitted, ServiceError):
     """Nobody is signed in, or the token is not valid."""
 
     status = HTTPStatus.UNAUTHORIZED
     kind = "unauthenticated"
 
-    def __init__(self, detail: str, error: str | None = None) -> None:
+    def __init__(self, detail: str, reason: Refusal, error: str | None = None) -> None:
         super().__init__(detail)
+        self.reason = reason
         told = 'Bearer realm="signalbox"' + (f', error="{error}"' if error else "")
         self.headers = {"WWW-Authenticate": told}
 
 
-class MissingScope(ServiceError):
+class MissingScope(NotAdmitted, ServiceError):
     """The token is valid, but not for this."""
 
     status = HTTPStatus.FORBIDDEN
     kind = "missing-scope"
+    reason = Refusal.SCOPE
 
     def __init__(self, scope: str) -> None:
         super().__init__(f"the token lacks the scope {scope}")
         self.headers = {"WWW-Authenticate": f'Bearer realm="signalbox", error="insufficient_scope", scope="{scope}"'}
 
 
-class NoUser(ServiceError):
+class NoUser(NotAdmitted, ServiceError):
     """The token is valid, but of no user of ours, and not of a service that acts for users."""
 
     status = HTTPStatus.FORBIDDEN
     kind = "no-user"
+    reason = Refusal.NO_USER
 
     def __init__(self) -> None:
         super().__init__(f"the token names no user of this service, and lacks the scope {ANY_USER}")
 
 
-class TooManyRequests(ServiceError):
+class TooManyRequests(NotAdmitted, ServiceError):
     """The client has used up its quota for this route."""
 
     status = HTTPStatus.TOO_MANY_REQUESTS
     kind = "too-many-requests"
+    reason = Refusal.QUOTA
 
     def __init__(self, retry_after_s: int) -> None:
         super().__init__(f"too many requests: try again in {retry_after_s} s")
@@ -94,6 +125,8 @@ class Gate:
     def __init__(self, limits: RateLimits | None, sign_in: SignIn | None) -> None:
         self._limits = limits
         self._sign_in = sign_in
+        for reason in Refusal:  # they exist at zero, so that a first refusal is seen as an increase
+            telemetry.metrics.gate_refusals.labels(reason)
 
     def open(self) -> Any:
         """Dependency of a route for everybody."""
@@ -109,7 +142,14 @@ class Gate:
 
     async def admit(self, request: Request, scope: str | None, *, for_users: bool) -> Caller:
         """The caller, counted. Raises ``TooManyRequests``, ``Unauthenticated``, ``MissingScope``, ``NoUser``."""
-        refusal: ServiceError | None = None
+        try:
+            return await self._admit(request, scope, for_users=for_users)
+        except NotAdmitted as refusal:
+            telemetry.refused(refusal.reason)
+            raise
+
+    async def _admit(self, request: Request, scope: str | None, *, for_users: bool) -> Caller:
+        refusal: NotAdmitted | None = None
         try:
             caller = await self._identify(request, required=scope is not None)
             if scope is not None and scope not in caller.scopes and self._sign_in:
@@ -138,11 +178,12 @@ class Gate:
         given = request.headers.get("authorization")
         if given is None:
             if required:
-                raise Unauthenticated("this needs a bearer token")
+                raise Unauthenticated("this needs a bearer token", Refusal.NO_TOKEN)
             return Caller(_address(request))
         scheme, _, token = given.partition(" ")
         if scheme.lower() != "bearer" or not token:
-            raise Unauthenticated("the authorization header holds no bearer token", "invalid_request")
+            said = "the authorization header holds no bearer token"
+            raise Unauthenticated(said, Refusal.NO_BEARER, "invalid_request")
         return await self._sign_in.authenticate(token.strip())
 
 

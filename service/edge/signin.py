@@ -24,7 +24,7 @@ from jwt import PyJWK, PyJWKSet
 from service import telemetry
 from service.discovery import discover, get_json
 from service.edge.caller import Caller
-from service.edge.gate import Unauthenticated
+from service.edge.gate import Refusal, Unauthenticated
 from service.errors import Unavailable
 from service.outbound import Errand
 
@@ -40,6 +40,18 @@ LONGEST_TOKEN = 8_192
 
 # All asymmetric: with a symmetric one, who knows the public key could sign.
 ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
+
+
+_REASONS: dict[type[Exception], Refusal] = {
+    jwt.InvalidAlgorithmError: Refusal.ALGORITHM,
+    jwt.InvalidSignatureError: Refusal.SIGNATURE,
+    jwt.ImmatureSignatureError: Refusal.TOO_EARLY,
+    jwt.InvalidIssuerError: Refusal.ISSUER,
+    jwt.InvalidAudienceError: Refusal.AUDIENCE,
+    jwt.MissingRequiredClaimError: Refusal.CLAIM,
+    jwt.exceptions.InvalidSubjectError: Refusal.CLAIM,
+    jwt.InvalidIssuedAtError: Refusal.CLAIM,
+}
 
 
 class IssuerUnavailable(Unavailable):
@@ -71,7 +83,8 @@ class Keys:
                 key = self._keys.get(key_id)
         if key is None:
             self._need_some()
-            raise Unauthenticated("the token is signed with a key that is not known", "invalid_token")
+            said = "the token is signed with a key that is not known"
+            raise Unauthenticated(said, Refusal.UNKNOWN_KEY, "invalid_token")
         return key
 
     async def ping(self) -> None:
@@ -167,9 +180,10 @@ class TokenSignIn:
                 options={"require": ["exp", "iat", "iss", "aud", "sub"]},
             )
         except jwt.ExpiredSignatureError as error:
-            raise Unauthenticated("the token has expired", "invalid_token") from error
+            raise Unauthenticated("the token has expired", Refusal.EXPIRED, "invalid_token") from error
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:  # which it was is not the caller's
-            raise Unauthenticated("the token is not valid", "invalid_token") from error
+            reason = next((why for kind, why in _REASONS.items() if isinstance(error, kind)), Refusal.MALFORMED)
+            raise Unauthenticated("the token is not valid", reason, "invalid_token") from error
 
 
 def _user_id(value: object) -> int | None:

@@ -143,15 +143,17 @@ class Pipeline:
         shape = self._shape(span.method, span.route, status, outcome)
         seconds = (span.end_ns - span.start_ns) / 1e9
         ids = span.ids()
-        error = ""
+        why = ""
         if outcome == "bad":
             span.error_type = span.error_type or str(status)
-            error = ',"error.type":' + orjson.dumps(span.error_type).decode()
+            why = ',"error.type":' + orjson.dumps(span.error_type).decode()
             if span.status_code is StatusCode.UNSET:
                 span.status_code = StatusCode.ERROR
+        elif span.refusal:
+            why = f',"{catalog.REFUSAL_ATTRIBUTE}":' + orjson.dumps(span.refusal).decode()
         lines.append(
             f'{{"timestamp":"{timestamp(span.end_ns + offset)}","trace_id":"{ids[0].hex()}","span_id":"{ids[1].hex()}",'
-            f'"http.server.request.duration":{seconds:.6f},{shape.line}{error}}}\n'
+            f'"http.server.request.duration":{seconds:.6f},{shape.line}{why}}}\n'
         )
         exemplar = shape.duration.observe(seconds, ids, taken)
         return self._encode(span, shape.span, offset, _EXEMPLAR if exemplar else b"")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
@@ -10,11 +10,12 @@ from fastapi import APIRouter, FastAPI
 
 from service.data.cache import build_cache_client
 from service.edge.caller import ANY_USER, Caller
-from service.edge.gate import Gate, GatedRoute
+from service.edge.gate import Gate, GatedRoute, Refusal
 from service.edge.quota import Policy
 from service.edge.ratelimit import RateLimits
 from service.edge.signin import TokenSignIn
 from service.errors import install_error_handlers
+from service.telemetry.testing import Recorded, record
 from tests.unit.service.issuers import AUDIENCE, ISSUER, Issuer
 
 pytestmark = pytest.mark.anyio
@@ -33,7 +34,13 @@ def issuer() -> Issuer:
 
 
 @pytest.fixture
-async def client(issuer: Issuer) -> AsyncIterator[httpx.AsyncClient]:
+def recorded() -> Iterator[Recorded]:
+    with record("api") as recorded:
+        yield recorded
+
+
+@pytest.fixture
+async def client(issuer: Issuer, recorded: Recorded) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(transport=issuer) as asking:
         limits = RateLimits(build_cache_client(NOBODY, pool_size=1), Policy(5, 60), {})
         gate = Gate(limits, TokenSignIn(asking, ISSUER, AUDIENCE))
@@ -46,6 +53,7 @@ async def client(issuer: Issuer) -> AsyncIterator[httpx.AsyncClient]:
         app = FastAPI()
         install_error_handlers(app)
         app.include_router(router)
+        recorded.telemetry.instrument_app(app)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as asked:
             yield asked
 
@@ -72,3 +80,27 @@ async def test_everybody_else_is_refused(client: httpx.AsyncClient, issuer: Issu
     assert await ask(client, None) == (401, "unauthenticated")
     assert await ask(client, f"Basic {issuer.token()}") == (401, "unauthenticated")
     assert await ask(client, f"Bearer {issuer.token(scope='orders:write')}") == (403, "missing-scope")
+
+
+async def test_why_is_in_the_metric_the_span_and_the_line_and_the_token_nowhere(
+    client: httpx.AsyncClient, issuer: Issuer, recorded: Recorded
+) -> None:
+    def refused(reason: str) -> float:
+        found = recorded.telemetry.instruments.registry.get_sample_value("gate_refusals_total", {"reason": reason})
+        assert found is not None, reason
+        return found
+
+    assert [refused(reason) for reason in Refusal] == [0.0] * len(Refusal)
+    good, late = issuer.token(), issuer.token(aud="else")
+    await ask(client, f"Bearer {good}")
+    assert "signalbox.refusal" not in recorded.line("GET /orders 200")
+    recorded.clear()
+    await ask(client, f"Bearer {late}")
+    assert recorded.line("GET /orders 401")["signalbox.refusal"] == "audience"
+    assert recorded.attributes(recorded.span("GET /orders"))["signalbox.refusal"] == "audience"
+    for _ in range(6):  # five a minute: one too many, counted by the address
+        await ask(client, f"Bearer {late}")
+    assert (refused("audience"), refused("quota")) == (5.0, 2.0)
+    assert recorded.lines()[-1]["signalbox.refusal"] == "quota"
+    everything = recorded.everything()
+    assert not [part for token in (good, late) for part in token.split(".") if part in everything]

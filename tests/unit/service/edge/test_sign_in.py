@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 
 from service.edge import signin
 from service.edge.caller import ANY_USER, Caller
-from service.edge.gate import Unauthenticated
+from service.edge.gate import Refusal, Unauthenticated
 from service.edge.signin import Claims, IssuerUnavailable, TokenSignIn
 from tests.unit.service.issuers import AUDIENCE, CLIENT, ISSUER, SECRET, Issuer
 
@@ -168,34 +168,40 @@ def without_a_key_named(issuer: Issuer) -> str:
     return jwt.encode({"sub": "7"}, generate_private_key(SECP256R1()), "ES256")
 
 
-FORGERIES: dict[str, Callable[[Issuer], str]] = {
-    "alg none": unsigned,
-    "alg HS256 with the public key": with_the_public_key_as_password,
-    "another key under the same id": by_another_key_of_the_same_name,
-    "a changed body": with_another_body,
-    "no key id": without_a_key_named,
-    "for another service": lambda issuer: issuer.token(aud="else"),
-    "for nobody": lambda issuer: issuer.token(aud=None),
-    "of another issuer": lambda issuer: issuer.token(iss="http://else.test"),
-    "expired": lambda issuer: issuer.keys.sign({"iss": ISSUER, "aud": AUDIENCE, "sub": "7"}, -3600),
-    "from the future": lambda issuer: issuer.token(nbf=int(time()) + 3600),
-    "without a subject": lambda issuer: issuer.token(sub=None),
-    "with a subject that is no text": lambda issuer: issuer.token(sub=7),
-    "not a token": lambda issuer: "hello",
-    "empty parts": lambda issuer: "..",
-    "no text": lambda issuer: "\x00\xff.é.ü",
-    "too long": lambda issuer: issuer.token(scope="x " * 10_000),
-    "deep": lambda issuer: f"{b64(b'[' * 6000)}.{b64(b'{}')}.x",
+FORGERIES: dict[str, tuple[Refusal, Callable[[Issuer], str]]] = {
+    "alg none": (Refusal.ALGORITHM, unsigned),
+    "alg HS256 with the public key": (Refusal.ALGORITHM, with_the_public_key_as_password),
+    "another key under the same id": (Refusal.SIGNATURE, by_another_key_of_the_same_name),
+    "a changed body": (Refusal.SIGNATURE, with_another_body),
+    "no key id": (Refusal.ALGORITHM, without_a_key_named),
+    "of a stranger": (Refusal.UNKNOWN_KEY, lambda issuer: Issuer().token()),
+    "for another service": (Refusal.AUDIENCE, lambda issuer: issuer.token(aud="else")),
+    "for nobody": (Refusal.CLAIM, lambda issuer: issuer.token(aud=None)),
+    "of another issuer": (Refusal.ISSUER, lambda issuer: issuer.token(iss="http://else.test")),
+    "expired": (
+        Refusal.EXPIRED,
+        lambda issuer: issuer.keys.sign({"iss": ISSUER, "aud": AUDIENCE, "sub": "7"}, -3600),
+    ),
+    "from the future": (Refusal.TOO_EARLY, lambda issuer: issuer.token(nbf=int(time()) + 3600)),
+    "without a subject": (Refusal.CLAIM, lambda issuer: issuer.token(sub=None)),
+    "with a subject that is no text": (Refusal.CLAIM, lambda issuer: issuer.token(sub=7)),
+    "not a token": (Refusal.MALFORMED, lambda issuer: "hello"),
+    "empty parts": (Refusal.MALFORMED, lambda issuer: ".."),
+    "no text": (Refusal.MALFORMED, lambda issuer: "\x00\xff.é.ü"),
+    "too long": (Refusal.MALFORMED, lambda issuer: issuer.token(scope="x " * 10_000)),
+    "deep": (Refusal.MALFORMED, lambda issuer: f"{b64(b'[' * 6000)}.{b64(b'{}')}.x"),
 }
 
 
-@pytest.mark.parametrize("forge", FORGERIES.values(), ids=FORGERIES)
-async def test_forgeries_are_refused_without_telling_why(
-    sign_in: TokenSignIn, issuer: Issuer, forge: Callable[[Issuer], str]
+@pytest.mark.parametrize(("reason", "forge"), FORGERIES.values(), ids=FORGERIES)
+async def test_forgeries_are_refused_and_only_we_are_told_why(
+    sign_in: TokenSignIn, issuer: Issuer, reason: Refusal, forge: Callable[[Issuer], str]
 ) -> None:
     await sign_in.authenticate(issuer.token())
-    with pytest.raises(Unauthenticated, match=r"the token (is not valid|has expired)"):
+    told = r"the token (is not valid|has expired|is signed with a key that is not known)"
+    with pytest.raises(Unauthenticated, match=told) as raised:
         await sign_in.authenticate(forge(issuer))
+    assert raised.value.reason is reason
 
 
 async def test_keys_are_asked_for_once_and_again_when_they_are_rotated(
