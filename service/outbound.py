@@ -1,17 +1,14 @@
-"""What keeps calls to another process from making its bad day worse: a circuit breaker, a budget of retries, and
-errands that one task runs for all.
+"""What keeps calls to another process from making its bad day worse: a circuit breaker and a budget of retries.
 
 Written here because the well-kept libraries do neither the way it is needed. ``circuitbreaker`` counts consecutive
 failures and lets every caller through while it is half open; tenacity and stamina bound the tries of one call, but not
-the share of all calls that are second tries, which is what makes a retry storm. Owns these rules and their
-metrics. Knows nothing of any peer or protocol.
+the share of all calls that are second tries, which is what makes a retry storm. Owns both rules and their metrics.
+Knows nothing of any peer or protocol.
 """
 
 from __future__ import annotations
 
-import asyncio
-import math
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 
@@ -129,32 +126,3 @@ class RetryBudget:
         self._tokens -= 1
         self._taken.inc()
         return True
-
-
-class Errand:
-    """Something that one task fetches for all who wait for it.
-
-    It is nobody's request: a caller in a hurry, who gives up, must not leave the others without it. ``fetch`` says
-    whether anything came; ``failed``: the last time nothing did, so whoever has something older need not wait again.
-    """
-
-    def __init__(self, fetch: Callable[[], Awaitable[bool]]) -> None:
-        self._fetch = fetch
-        self._task: asyncio.Task[None] | None = None
-        self._began = -math.inf
-        self.failed = False
-
-    def start(self, pause_s: float) -> asyncio.Task[None] | None:
-        """The task that is under way, or a new one; None when the last one began less than ``pause_s`` ago."""
-        if self._task is None and monotonic() - self._began >= pause_s:
-            self._began = monotonic()
-            self._task = asyncio.create_task(self._run())
-        return self._task
-
-    async def _run(self) -> None:
-        came = False
-        try:
-            came = await self._fetch()
-        finally:
-            self.failed = not came
-            self._task = None

@@ -18,8 +18,8 @@ import httpx
 
 from service import deadline, telemetry
 from service.discovery import discover
+from service.errand import Errand
 from service.errors import Unavailable
-from service.outbound import Errand
 
 PAUSE_S = 1.0
 FETCH_TIMEOUT_S = 2.0

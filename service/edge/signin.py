@@ -25,8 +25,8 @@ from service import telemetry
 from service.discovery import discover, get_json
 from service.edge.caller import Caller
 from service.edge.gate import Refusal, Unauthenticated
+from service.errand import Errand
 from service.errors import Unavailable
-from service.outbound import Errand
 
 REFRESH_PAUSE_S = 5.0
 # Also without an unknown key the set is read anew, so that a key which the issuer has withdrawn stops being believed.

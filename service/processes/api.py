@@ -53,7 +53,7 @@ def build_app(settings: Settings) -> FastAPI:
         databases, Cache(valkey, "products", Product, ttl_s=PRODUCT_TTL_S, absent_ttl_s=ABSENT_TTL_S)
     )
     orders, order_keys = SqlOrderRepository(databases), SqlOrderKeys(databases)
-    taker = HttpPayments(payments, build_own_token(issuer, settings))
+    taker = HttpPayments(payments, build_own_token(issuer, settings, tel))
     routers: list[APIRouter] = []
     for version in VERSIONS:
         routers += [

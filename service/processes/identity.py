@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable, Callable
 
 import httpx
 
@@ -19,19 +20,25 @@ def build_issuer_client(tel: Telemetry | NullTelemetry) -> httpx.AsyncClient:
     return client
 
 
-def build_own_token(issuer: httpx.AsyncClient, settings: Settings) -> OwnToken | None:
+def build_own_token(issuer: httpx.AsyncClient, settings: Settings, tel: Telemetry | NullTelemetry) -> OwnToken | None:
     """What this process asks payments with. None: it was given no secret to get one."""
     if not settings.client_secret:
         return None
-
-    async def secret() -> str:
-        return settings.client_secret
-
     return OwnToken(
         issuer,
         settings.issuer_url,
         settings.client_id,
-        Rotating(build_secrets(settings.secrets, os.environ), "client_secret") if settings.secrets else secret,
+        _client_secret(settings, tel),
         scope=settings.payments_scope,
         audience=settings.audience,
     )
+
+
+def _client_secret(settings: Settings, tel: Telemetry | NullTelemetry) -> Callable[[], Awaitable[str]]:
+    async def told() -> str:
+        return settings.client_secret
+
+    if not settings.secrets:
+        return told
+    place = build_secrets(settings.secrets, os.environ, tel.instrument_http_client)
+    return Rotating(place, "client_secret", settings.client_secret)

@@ -44,7 +44,7 @@ def build_app(settings: Settings) -> FastAPI:
     client = build_payments_client(settings.payments_url, pool_size=settings.pool_size)
     tel.instrument_http_client(client, peer="payments")
     issuer = build_issuer_client(tel)
-    orders, payments = SqlOrderRepository(databases), HttpPayments(client, build_own_token(issuer, settings))
+    orders, payments = SqlOrderRepository(databases), HttpPayments(client, build_own_token(issuer, settings, tel))
 
     async def fulfil(payload: str, headers: Mapping[str, str]) -> None:
         await faults.disturb_job(headers.get(fault.SCOPE_HEADER), payload)
@@ -65,7 +65,7 @@ def build_app(settings: Settings) -> FastAPI:
 
     scheduled = dict(zip(SCHEDULE, (release_expired, forget, forget_keys), strict=True))
     jobs = {FULFIL_QUEUE: fulfil, CANCEL_QUEUE: cancel_charge, **scheduled}
-    name, password = f"signalbox/{settings.instance_id}", database_password(settings)
+    name, password = f"signalbox/{settings.instance_id}", database_password(settings, tel)
     worker = Worker(
         lambda: Consumer(settings.database_url, jobs, application_name=f"{name}/queue", password=password),
         lambda: Scheduler(settings.database_url, SCHEDULE, application_name=f"{name}/schedule", password=password),

@@ -39,7 +39,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(own_token, "monotonic", clock)
-    monkeypatch.setattr("service.outbound.monotonic", clock)
+    monkeypatch.setattr("service.errand.monotonic", clock)
     return clock
 
 
