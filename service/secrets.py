@@ -7,6 +7,8 @@ Owns how each is asked. Knows no secret's meaning. All four are one question, ``
     vault:https://vault:8200/secret/app  key ``database_password`` of ``app`` in the KV 2 engine at ``secret``
     ssm:/signalbox/production            parameter ``/signalbox/production/database_password``
 
+Who needs one that may change asks ``Rotating``, which goes on with the last one while its place is away.
+
 Vault's token is read from ``VAULT_TOKEN_FILE`` (what its agent keeps fresh), else ``VAULT_TOKEN``, at every question.
 The parameter store needs the extra ``aws`` (botocore), which finds credentials as every AWS client does.
 """
@@ -15,18 +17,26 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, urlsplit
 
 from service import telemetry
+from service.errand import Errand
 
 if TYPE_CHECKING:
     import httpx
 
 TIMEOUT_S = 2.0
+# How long a request may be held up for a newer secret where an older one is known, ...
+PATIENCE_S = 0.5
+# ... and how long nobody asks a place that did not answer.
+RETRY_AFTER_S = 5.0
+
+# What a client has to be told in order to be seen: itself, and the name of whom it asks.
+Instrument = Callable[["httpx.AsyncClient", str], None]
 
 
 class SecretsUnavailable(Exception):
@@ -69,17 +79,18 @@ class FileSecrets:
 class VaultSecrets:
     """One entry of HashiCorp Vault's key-value engine, version 2."""
 
-    def __init__(self, address: str, environ: Mapping[str, str]) -> None:
+    def __init__(self, address: str, environ: Mapping[str, str], instrument: Instrument | None = None) -> None:
         parts = urlsplit(address)
         mount, _, path = parts.path.strip("/").partition("/")
         if parts.scheme not in ("http", "https") or not path:
             raise ValueError("vault: needs an address with mount and path, such as vault:https://vault:8200/secret/app")
         self._url = f"{parts.scheme}://{parts.netloc}/v1/{mount}/data/{path}"
         self._environ = environ
+        self._server = _Server("vault", instrument)
 
     async def read(self, name: str) -> str | None:
         headers = {"X-Vault-Token": self._token(), "X-Vault-Request": "true"}
-        answer = await _ask("GET", self._url, headers)
+        answer = await self._server.ask("GET", self._url, headers)
         if answer.status_code == HTTPStatus.NOT_FOUND:
             return None
         value = _json(answer, "Vault").get("data", {}).get("data", {}).get(name)
@@ -96,12 +107,13 @@ class VaultSecrets:
 class SsmSecrets:
     """AWS Systems Manager's parameter store, below one path. ``AWS_ENDPOINT_URL_SSM`` names another endpoint."""
 
-    def __init__(self, path: str, environ: Mapping[str, str]) -> None:
+    def __init__(self, path: str, environ: Mapping[str, str], instrument: Instrument | None = None) -> None:
         try:
             from botocore.session import Session
         except ImportError as error:
             raise ValueError("ssm: needs botocore: install signalbox[aws]") from error
         self._path = "/" + path.strip("/")
+        self._server = _Server("ssm", instrument)
         self._session = Session()
         self._region = environ.get("AWS_REGION") or self._session.get_config_variable("region")
         if not self._region:
@@ -120,36 +132,45 @@ class SsmSecrets:
             raise SecretsUnavailable("there are no AWS credentials")
         frozen = await asyncio.to_thread(credentials.get_frozen_credentials)
         SigV4Auth(frozen, "ssm", self._region).add_auth(request)
-        answer = await _ask("POST", f"{self._url}/", dict(request.headers), body)
+        answer = await self._server.ask("POST", f"{self._url}/", dict(request.headers), body)
         if answer.status_code == HTTPStatus.BAD_REQUEST and "ParameterNotFound" in answer.text:
             return None
         return str(_json(answer, "the parameter store").get("Parameter", {}).get("Value"))
 
 
 class Rotating:
-    """A password that is read anew each time it is needed, so that it can be changed while the service runs.
+    """A secret that is read anew each time it is needed, so that it can be changed while the service runs.
 
-    While its place does not answer, the last one that was read goes on.
+    While its place does not answer, the last one goes on: ``first`` until one was read. Then the place is asked in the
+    background, not oftener than every ``RETRY_AFTER_S``, and nobody waits for it.
     """
 
-    def __init__(self, secrets: Secrets, name: str) -> None:
+    def __init__(self, secrets: Secrets, name: str, first: str | None = None) -> None:
         self._secrets = secrets
         self._name = name
-        self._last: str | None = None
+        self._last = first
+        self._errand = Errand(self._read)
 
     async def __call__(self) -> str:
-        """The password. Raises ``OSError`` when there never was one, which is told as a database out of reach."""
-        try:
-            self._last = await self._secrets.read(self._name) or self._last
-        except SecretsUnavailable as error:
-            telemetry.logger(__name__).warning("secrets cannot be read: %s", error)
+        """The secret. Raises ``OSError`` when there never was one, which is told as a database out of reach."""
+        asking = self._errand.start(RETRY_AFTER_S if self._errand.failed else 0.0)
+        if asking is not None and (self._last is None or not self._errand.failed):
+            await asyncio.wait({asking}, timeout=TIMEOUT_S if self._last is None else PATIENCE_S)
         if self._last is None:
             raise OSError(f"there is no secret {self._name}")
         return self._last
 
+    async def _read(self) -> bool:
+        try:
+            self._last = await self._secrets.read(self._name) or self._last
+        except SecretsUnavailable as error:
+            telemetry.logger(__name__).warning("secrets cannot be read: %s", error)
+            return False
+        return True
 
-def build_secrets(place: str, environ: Mapping[str, str]) -> Secrets:
-    """The place that a setting names. Raises ValueError with a remedy."""
+
+def build_secrets(place: str, environ: Mapping[str, str], instrument: Instrument | None = None) -> Secrets:
+    """The place that a setting names; ``instrument`` is for what asks it over HTTP. Raises ValueError with a remedy."""
     kind, _, rest = place.partition(":")
     match kind:
         case "environment":
@@ -157,20 +178,32 @@ def build_secrets(place: str, environ: Mapping[str, str]) -> Secrets:
         case "files" if rest:
             return FileSecrets(Path(rest))
         case "vault":
-            return VaultSecrets(rest, environ)
+            return VaultSecrets(rest, environ, instrument)
         case "ssm" if rest.strip("/"):
-            return SsmSecrets(rest, environ)
+            return SsmSecrets(rest, environ, instrument)
     raise ValueError(f"{kind!r} is no place for secrets: environment, files:FOLDER, vault:ADDRESS or ssm:PATH")
 
 
-async def _ask(method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> httpx.Response:
-    import httpx  # only who keeps secrets elsewhere needs it
+class _Server:
+    """A place that is asked over HTTP. No connection is kept: it is asked seldom, and nobody has to close anything."""
 
-    try:
-        async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
-            return await client.request(method, url, headers=dict(headers), content=body)
-    except httpx.HTTPError as error:
-        raise SecretsUnavailable(f"{urlsplit(url).netloc}: {type(error).__name__}") from error
+    def __init__(self, peer: str, instrument: Instrument | None) -> None:
+        self._peer = peer
+        self._instrument = instrument
+        self._client: httpx.AsyncClient | None = None
+
+    async def ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> httpx.Response:
+        import httpx  # only who keeps secrets elsewhere needs it
+
+        if self._client is None:
+            self._client = httpx.AsyncClient(limits=httpx.Limits(max_keepalive_connections=0))
+            if self._instrument is not None:
+                self._instrument(self._client, self._peer)
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                return await self._client.request(method, url, headers=dict(headers), content=body)
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise SecretsUnavailable(f"{urlsplit(url).netloc}: {type(error).__name__}") from error
 
 
 def _json(answer: httpx.Response, who: str) -> dict[str, dict[str, dict[str, object]]]:

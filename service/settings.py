@@ -10,7 +10,7 @@ import os
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, urlsplit
 
 from pydantic import Field, field_validator
 from pydantic_settings import (
@@ -86,9 +86,15 @@ class Settings(BaseSettings):
 
     # Who signs the tokens of callers (OpenID Connect), and for whom they have to be meant.
     sign_in: Literal["required", "off"] = "required"
-    issuer_url: str = DEVELOPMENT_ISSUER
+    issuer_url: str = DEVELOPMENT_ISSUER  # to the letter as in its tokens, a slash at the end included
     audience: str = "signalbox"
-    issuer_client_secret: str = Field(default="", repr=False)  # the development issuer's own
+    # Which claim holds the id of a user of ours, and which, comma separated, hold scopes (service.edge.signin.Claims).
+    user_claim: str = Field(default="sub", min_length=1)
+    scope_claim: str = Field(default="scope", min_length=1)
+    # As which client of the issuer we ask payments, and for what: the issuer's name of the scope charges:write.
+    client_id: str = Field(default="signalbox", min_length=1)
+    client_secret: str = Field(default="", repr=False)
+    payments_scope: str = "charges:write"
     # Comma separated: the first signs, each is accepted.
     cursor_keys: str = Field(default=DEVELOPMENT_CURSOR_KEY, repr=False, min_length=16)
     # REQUESTS/SECONDS for one client and one route; the second by route, e.g. {"POST /v1/orders": "60/60"}.
@@ -97,6 +103,8 @@ class Settings(BaseSettings):
     # Whose word on a caller's address is taken: loopback and private networks, where the gateway stands.
     trusted_proxies: str = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"
 
+    # on: the network itself encrypts between processes, so production may name addresses without TLS.
+    mesh: Literal["on", "off"] = "off"
     # Where passwords and keys come from (service.secrets); empty: they stand in the settings themselves.
     secrets: str = ""
     docs: Literal["on", "off"] = "on"
@@ -161,15 +169,28 @@ def find_refusals(settings: Settings, *, filled_in: bool = False) -> list[str]:
     issuer, database, valkey = (
         urlsplit(url) for url in (settings.issuer_url, settings.database_url, settings.valkey_url)
     )
+    open_wire = settings.mesh == "off"
     from_elsewhere = bool(settings.secrets) and not filled_in
     known_keys = DEVELOPMENT_CURSOR_KEY in settings.cursor_keys.split(",")
     found = {
         "FAULTS: faults can be switched on; set it to off": settings.faults == "on",
         "DOCS: the API's description is open to everybody; set it to off": settings.docs == "on",
         "SIGN_IN: nobody has to sign in; set it to required": settings.sign_in == "off",
-        "ISSUER_URL: the development issuer, or one without TLS; name yours with https://": issuer.scheme != "https"
-        or issuer.hostname in _LOOPBACK,
+        "ISSUER_URL: the development issuer, or one without TLS; name yours with https://": (
+            issuer.hostname in _LOOPBACK or (open_wire and issuer.scheme != "https")
+        ),
+        "DATABASE_URL: without TLS; add ?ssl=verify-full, or ?ssl=require": open_wire and not _asks_for_tls(database),
+        "REPLICA_URL: without TLS; add ?ssl=verify-full, or ?ssl=require": (
+            open_wire and bool(settings.replica_url) and not _asks_for_tls(urlsplit(settings.replica_url))
+        ),
+        "VALKEY_URL: without TLS; begin it with rediss://": open_wire and valkey.scheme != "rediss",
+        "SECRETS: Vault without TLS; name it with https://, or an agent on this machine": (
+            open_wire and _is_plain_vault(settings.secrets)
+        ),
         "CURSOR_KEYS: the key that everybody knows; set one of your own": known_keys and not from_elsewhere,
+        "CLIENT_SECRET: none, and without it payments believe nobody; set the one that your issuer gave": (
+            settings.service_name in ("api", "worker") and not settings.client_secret and not from_elsewhere
+        ),
         "DATABASE_URL: no password, or one that everybody tries": (database.password or "") in _KNOWN_PASSWORDS
         and not from_elsewhere,
         "VALKEY_URL: no password, or one that everybody tries": (valkey.password or "") in _KNOWN_PASSWORDS
@@ -179,6 +200,17 @@ def find_refusals(settings: Settings, *, filled_in: bool = False) -> list[str]:
         ),
     }
     return [f"SIGNALBOX_{reason}" for reason, applies in found.items() if applies]
+
+
+def _asks_for_tls(database: SplitResult) -> bool:
+    """Whether no connection is made without it; left to itself the driver takes what it gets."""
+    return parse_qs(database.query).get("ssl", [""])[-1] in ("require", "verify-ca", "verify-full")
+
+
+def _is_plain_vault(place: str) -> bool:
+    kind, _, address = place.partition(":")
+    parts = urlsplit(address)
+    return kind == "vault" and parts.scheme != "https" and parts.hostname not in _LOOPBACK
 
 
 def _trusts_everybody(proxies: str) -> bool:
@@ -195,6 +227,8 @@ async def fill_in(settings: Settings, place: Secrets) -> Settings:
     changes: dict[str, object] = {}
     if keys := await place.read("cursor_keys"):
         changes["cursor_keys"] = keys
+    if secret := await place.read("client_secret"):
+        changes["client_secret"] = secret
     if password := await place.read("valkey_password"):
         changes["valkey_url"] = _with_password(settings.valkey_url, password)
     if password := await place.read("database_password"):
@@ -215,8 +249,8 @@ def load_settings(service_name: ServiceName) -> Settings:
     reasons at once when production would run with what is for development.
     """
     settings = Settings()  # type: ignore[call-arg]  # the required fields come from the environment
+    if "service_name" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"service_name": service_name})
     if reasons := find_refusals(settings):
         raise SettingsRefused(reasons)
-    if "service_name" in settings.model_fields_set:
-        return settings
-    return settings.model_copy(update={"service_name": service_name})
+    return settings

@@ -95,6 +95,8 @@ SERVICE_ENV = {
     "SIGNALBOX_ISSUER_URL": "http://127.0.0.1:{ports[issuer]}",
     "SIGNALBOX_CURSOR_KEYS": "{secret[cursor_key]}",
 }
+# For who asks payments, and for the issuer that lets them.
+CLIENT_SECRET = {"SIGNALBOX_CLIENT_SECRET": "{secret[client_secret]}"}
 
 
 def api(number: int) -> Component:
@@ -109,6 +111,7 @@ def api(number: int) -> Component:
         command=(PYTHON, "-m", "service", "api", "--port", f"{{ports[{name}]}}"),
         env={
             **SERVICE_ENV,
+            **CLIENT_SECRET,
             "SIGNALBOX_INSTANCE": name,
             "SIGNALBOX_REPLICA_URL": DATABASE_URL % "postgres-replica",
         },
@@ -480,15 +483,9 @@ def components(replicas: int = DEFAULT_REPLICAS) -> tuple[Component, ...]:
     return (
         GATEWAY,
         *(api(number) for number in range(1, replicas + 1)),
-        service("worker", 8150, needs=("postgres", "valkey", "seed")),
-        service("payments", 8160, needs=(), overlaps=True),
-        service(
-            "issuer",
-            8190,
-            needs=(),
-            faults=False,
-            env={"SIGNALBOX_ISSUER_CLIENT_SECRET": "{secret[issuer_client_secret]}"},
-        ),
+        service("worker", 8150, needs=("postgres", "valkey", "seed"), env=CLIENT_SECRET),
+        service("payments", 8160, needs=("issuer",), overlaps=True),
+        service("issuer", 8190, needs=(), faults=False, env=CLIENT_SECRET),
         POSTGRES,
         POSTGRES_REPLICA,
         VALKEY,

@@ -17,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI, HTTPException
 from psycopg.rows import dict_row
 
-from bench.service.naive import PRODUCT
+from bench.service.naive import PRODUCT, payments_headers
 
 
 class Database:
@@ -37,6 +37,7 @@ class Database:
 def build_app() -> FastAPI:
     """The application."""
     app = FastAPI(telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False})
+    payments, known = f"{os.environ['SIGNALBOX_PAYMENTS_URL']}/v1/charges", payments_headers()
     database = Database(os.environ["SIGNALBOX_DATABASE_URL"].replace("+asyncpg", ""))
 
     async def one(statement: str, key: Any) -> dict[str, Any]:
@@ -85,7 +86,7 @@ def build_app() -> FastAPI:
                 total += line["price"] * line["quantity"]
             charge = {"order_id": str(number), "amount_cents": total, "currency": "EUR"}
             async with httpx.AsyncClient(timeout=5) as client:
-                answer = await client.post(f"{os.environ['SIGNALBOX_PAYMENTS_URL']}/v1/charges", json=charge)
+                answer = await client.post(payments, json=charge, headers=known)
             answer.raise_for_status()
             await connection.execute(
                 "INSERT INTO orders (id, user_id, status, total_cents, currency, created_at, fulfilled_at)"

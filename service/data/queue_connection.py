@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncpg
-from sqlalchemy.engine import make_url
 
+from service.data.dsn import asyncpg_dsn
 from service.data.engines import Password, Timeouts
 
 # Longer than any of PgQueuer's statements takes.
@@ -15,7 +15,7 @@ async def connect(database_url: str, application_name: str, password: Password |
     """A new connection; ``database_url`` is SQLAlchemy's. ``password`` stands before the one in it."""
     secret = {"password": password} if password else {}
     return await asyncpg.connect(
-        make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False),
+        asyncpg_dsn(database_url),
         **secret,
         timeout=Timeouts().connect_s,
         command_timeout=COMMAND_TIMEOUT_S,

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import asyncpg
-from sqlalchemy.engine import make_url
+
+from service.data.dsn import asyncpg_dsn
 
 USERS = 50_000
 PRODUCTS = 100_000
@@ -70,8 +71,9 @@ def product_row(n: int) -> tuple[int, str, int, int]:
 
 async def seed(database_url: str) -> bool:
     """Put users and products in, unless they are there; whether anything was done. The tables have to exist."""
-    dsn = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
-    connection = await asyncpg.connect(dsn, server_settings={"application_name": "signalbox/seed"})
+    connection = await asyncpg.connect(
+        asyncpg_dsn(database_url), server_settings={"application_name": "signalbox/seed"}
+    )
     try:
         async with connection.transaction():
             # two at once: the second waits here, and finds the rows

@@ -1,7 +1,8 @@
 """Signing in with OAuth 2 bearer tokens: JSON Web Tokens of one issuer, checked against its published keys.
 
 Owns what makes a token valid: signed with a key of the issuer by an asymmetric algorithm that we name (never the one
-that the token would like), meant for this service, not expired, and with a subject. Knows no route and no scope.
+that the token would like), meant for this service, not expired, and with a subject; and which claims say whose it is
+and what for, since every issuer has others. Knows no route and no scope.
 
 Keys come from the issuer's discovery document (OpenID Connect Discovery 1.0), are kept, and are asked for again when a
 token names a key that is not among them, at most once in ``REFRESH_PAUSE_S`` whatever strangers send: a tighter limit
@@ -12,7 +13,7 @@ A token that was verified is not verified again before ``REMEMBER_S``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from dataclasses import dataclass
 from time import monotonic, time
 from typing import Any
 
@@ -21,8 +22,10 @@ import jwt
 from jwt import PyJWK, PyJWKSet
 
 from service import telemetry
+from service.discovery import discover, get_json
 from service.edge.caller import Caller
-from service.edge.gate import Unauthenticated
+from service.edge.gate import Refusal, Unauthenticated
+from service.errand import Errand
 from service.errors import Unavailable
 
 REFRESH_PAUSE_S = 5.0
@@ -39,6 +42,18 @@ LONGEST_TOKEN = 8_192
 ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
 
 
+_REASONS: dict[type[Exception], Refusal] = {
+    jwt.InvalidAlgorithmError: Refusal.ALGORITHM,
+    jwt.InvalidSignatureError: Refusal.SIGNATURE,
+    jwt.ImmatureSignatureError: Refusal.TOO_EARLY,
+    jwt.InvalidIssuerError: Refusal.ISSUER,
+    jwt.InvalidAudienceError: Refusal.AUDIENCE,
+    jwt.MissingRequiredClaimError: Refusal.CLAIM,
+    jwt.exceptions.InvalidSubjectError: Refusal.CLAIM,
+    jwt.InvalidIssuedAtError: Refusal.CLAIM,
+}
+
+
 class IssuerUnavailable(Unavailable):
     """The issuer's keys are not known, and it does not answer."""
 
@@ -53,9 +68,7 @@ class Keys:
         self._issuer = issuer
         self._keys: dict[str, PyJWK] = {}
         self._fetched_at = -MAX_AGE_S
-        self._asked_at = -REFRESH_PAUSE_S
-        self._asking: asyncio.Task[None] | None = None
-        self._is_silent = False
+        self._errand = Errand(self._ask)
         self.generation = 0
         self._log = telemetry.logger(__name__)
 
@@ -63,68 +76,77 @@ class Keys:
         """The key with this id. Raises ``Unauthenticated`` when there is none, ``IssuerUnavailable``."""
         key = self._keys.get(key_id)
         if key is None or monotonic() - self._fetched_at > MAX_AGE_S:
-            asking = self._ask_anew(unless_known=None if key else key_id)
+            asking = self._errand.start(REFRESH_PAUSE_S)
             # Who only wants to know whether the key is still believed does not wait for an issuer that gave no answer.
-            if asking is not None and (key is None or not self._is_silent):
+            if asking is not None and (key is None or not self._errand.failed):
                 await asyncio.shield(asking)
                 key = self._keys.get(key_id)
         if key is None:
-            if not self._keys:
-                raise IssuerUnavailable("the issuer of tokens does not answer")
-            raise Unauthenticated("the token is signed with a key that is not known", "invalid_token")
+            self._need_some()
+            said = "the token is signed with a key that is not known"
+            raise Unauthenticated(said, Refusal.UNKNOWN_KEY, "invalid_token")
         return key
 
-    def _ask_anew(self, unless_known: str | None) -> asyncio.Task[None] | None:
-        """Ask once for all who wait; not at all (None) when it was asked a moment ago.
+    async def ping(self) -> None:
+        """Raise ``IssuerUnavailable`` as long as no key was ever read; once one was, the issuer may be away."""
+        if not self._keys and (asking := self._errand.start(REFRESH_PAUSE_S)) is not None:
+            await asyncio.shield(asking)
+        self._need_some()
 
-        It is nobody's request: a caller in a hurry, who gives up, must not leave the others without the keys.
-        """
-        if self._asking is None and unless_known not in self._keys and monotonic() - self._asked_at >= REFRESH_PAUSE_S:
-            self._asked_at = monotonic()
-            self._asking = asyncio.create_task(self._ask())
-        return self._asking
+    def _need_some(self) -> None:
+        if not self._keys:
+            raise IssuerUnavailable("the issuer of tokens does not answer")
 
-    async def _ask(self) -> None:
+    async def _ask(self) -> bool:
         try:
             async with asyncio.timeout(FETCH_TIMEOUT_S):
                 found = await self._fetch()
         except (httpx.HTTPError, TimeoutError, ValueError, KeyError, jwt.PyJWTError) as error:
             telemetry.metrics.sign_in_key_fetches.labels("bad").inc()
             self._log.warning("the issuer's keys cannot be read: %s", type(error).__name__)
-            self._is_silent = True
-        else:
-            self._is_silent = False
-            telemetry.metrics.sign_in_key_fetches.labels("good").inc()
-            self._keys, self._fetched_at = found, monotonic()
-            self.generation += 1
-        finally:
-            self._asking = None
+            return False
+        telemetry.metrics.sign_in_key_fetches.labels("good").inc()
+        self._keys, self._fetched_at = found, monotonic()
+        self.generation += 1
+        return True
 
     async def _fetch(self) -> dict[str, PyJWK]:
-        document = await self._get(f"{self._issuer}/.well-known/openid-configuration")
-        if document["issuer"] != self._issuer:
-            raise ValueError("the discovery document is another issuer's")
-        keys = PyJWKSet.from_dict(await self._get(document["jwks_uri"])).keys
+        document = await discover(self._client, self._issuer)
+        keys = PyJWKSet.from_dict(await get_json(self._client, str(document["jwks_uri"]))).keys
         return {str(key.key_id): key for key in keys if key.key_id and key.key_type != "oct"}
 
-    async def _get(self, url: str) -> dict[str, Any]:
-        answer = await self._client.get(url)
-        answer.raise_for_status()
-        document: dict[str, Any] = answer.json()
-        return document
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """Where a token's user and scopes stand.
+
+    ``user`` names the claim that holds the id of a user of ours, as a number or its digits; whoever has another there,
+    or none, is a service. ``scopes`` names claims that hold words, in one text (RFC 9068) or in a list.
+    """
+
+    user: str = "sub"
+    scopes: tuple[str, ...] = ("scope",)
+
+    def caller(self, told: dict[str, Any]) -> Caller:
+        """Whose the token with these claims is."""
+        user_id = _user_id(told.get(self.user))
+        scopes = frozenset(word for name in self.scopes for word in _words(told.get(name)))
+        return Caller(f"user:{user_id}" if user_id else f"service:{told['sub'][:100]}", scopes, user_id)
 
 
 class TokenSignIn:
     """Knows whose a token is."""
 
-    def __init__(
-        self, client: httpx.AsyncClient, issuer: str, audience: str, algorithms: Sequence[str] = ALGORITHMS
-    ) -> None:
+    def __init__(self, client: httpx.AsyncClient, issuer: str, audience: str, claims: Claims = Claims()) -> None:
         self._keys = Keys(client, issuer)
         self._issuer = issuer
         self._audience = audience
-        self._algorithms = list(algorithms)
+        self._claims = claims
         self._known: dict[str, tuple[Caller, float, int]] = {}  # token → caller, until (Unix time), generation of keys
+
+    async def ping(self) -> None:
+        """Raise ``IssuerUnavailable`` as long as nobody could be signed in."""
+        await self._keys.ping()
 
     async def authenticate(self, token: str) -> Caller:
         """The caller whom ``token`` was issued to. Raises ``Unauthenticated``, or ``IssuerUnavailable``."""
@@ -132,7 +154,7 @@ class TokenSignIn:
         if known is not None and known[1] > time() and known[2] == self._keys.generation:
             return known[0]
         claims = await self._verify(token)
-        caller = _caller(claims)
+        caller = self._claims.caller(claims)
         self._known.pop(token, None)
         until = min(float(claims["exp"]), time() + REMEMBER_S)
         self._known[token] = (caller, until, self._keys.generation)
@@ -145,27 +167,32 @@ class TokenSignIn:
             if len(token) > LONGEST_TOKEN:
                 raise jwt.InvalidTokenError("too long")
             head = jwt.get_unverified_header(token)
-            if head.get("alg") not in self._algorithms or not isinstance(head.get("kid"), str):
+            if head.get("alg") not in ALGORITHMS or not isinstance(head.get("kid"), str):
                 raise jwt.InvalidAlgorithmError("another algorithm, or no key named")
             key = await self._keys.find(head["kid"])
             return jwt.decode(
                 token,
                 key,
-                algorithms=[key.algorithm_name] if key.algorithm_name in self._algorithms else [],
+                algorithms=[key.algorithm_name] if key.algorithm_name in ALGORITHMS else [],
                 audience=self._audience,
                 issuer=self._issuer,
                 leeway=LEEWAY_S,
                 options={"require": ["exp", "iat", "iss", "aud", "sub"]},
             )
         except jwt.ExpiredSignatureError as error:
-            raise Unauthenticated("the token has expired", "invalid_token") from error
+            raise Unauthenticated("the token has expired", Refusal.EXPIRED, "invalid_token") from error
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:  # which it was is not the caller's
-            raise Unauthenticated("the token is not valid", "invalid_token") from error
+            reason = next((why for kind, why in _REASONS.items() if isinstance(error, kind)), Refusal.MALFORMED)
+            raise Unauthenticated("the token is not valid", reason, "invalid_token") from error
 
 
-def _caller(claims: dict[str, Any]) -> Caller:
-    """Scopes are words in ``scope`` (RFC 9068); a subject that is a number is a user's id, any other is a service."""
-    subject, scope = str(claims["sub"]), claims.get("scope", "")
-    user_id = int(subject) if subject.isascii() and subject.isdigit() and len(subject) <= 18 else None
-    scopes = frozenset(scope.split() if isinstance(scope, str) else ())
-    return Caller(f"user:{user_id}" if user_id else f"service:{subject[:100]}", scopes, user_id)
+def _user_id(value: object) -> int | None:
+    """The id of a user: a number above zero; None for anything else."""
+    digits = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    return (int(digits) or None) if digits.isascii() and digits.isdigit() and len(digits) <= 18 else None
+
+
+def _words(value: object) -> list[str]:
+    if isinstance(value, str):
+        return value.split()
+    return [word for word in value if isinstance(word, str)] if isinstance(value, list) else []

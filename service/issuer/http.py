@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import secrets
+from collections.abc import Collection
 from typing import Annotated
 from urllib.parse import parse_qs, unquote
 
@@ -20,9 +21,10 @@ from service.issuer.keys import ALGORITHM, SigningKeys
 
 TOKEN_TTL_S = 3600
 LONG_TTL_S = 24 * 3600
-# What users' tokens have, and what services may ask for.
+# What users' tokens have, what a token for whoever asks may have, and what our own client's.
 USER_SCOPES = ("users:read", "users:write", "orders:read", "orders:write")
 SCOPES = (*USER_SCOPES, "any-user")
+CLIENT_SCOPES = ("charges:write",)
 
 
 class UserTokenIn(BaseModel):
@@ -44,12 +46,14 @@ class TokenOut(BaseModel):
     scope: str
 
 
-def build_router(keys: SigningKeys, issuer: str, audience: str, client_secret: str) -> APIRouter:
-    """All of the issuer's routes. Any client id is known; ``client_secret`` is every client's."""
+def build_router(keys: SigningKeys, issuer: str, audience: str, client: tuple[str, str]) -> APIRouter:
+    """All of the issuer's routes. ``client``: id and secret of the one client, which is the service itself."""
     router = APIRouter(tags=["issuer"])
+    base = issuer.removesuffix("/")
+    ours = [one.encode() for one in client]
 
-    def token(subject: str, scope: str, ttl_s: int = TOKEN_TTL_S) -> TokenOut:
-        granted = " ".join(word for word in scope.split() if word in SCOPES)
+    def token(subject: str, scope: str, allowed: Collection[str] = SCOPES, ttl_s: int = TOKEN_TTL_S) -> TokenOut:
+        granted = " ".join(word for word in scope.split() if word in allowed)
         claims = {"iss": issuer, "aud": audience, "sub": subject, "scope": granted, "jti": secrets.token_hex(8)}
         return TokenOut(access_token=keys.sign(claims, ttl_s), expires_in=ttl_s, scope=granted)
 
@@ -58,12 +62,12 @@ def build_router(keys: SigningKeys, issuer: str, audience: str, client_secret: s
         """Where everything is."""
         return {
             "issuer": issuer,
-            "jwks_uri": f"{issuer}/jwks",
-            "token_endpoint": f"{issuer}/token",
+            "jwks_uri": f"{base}/jwks",
+            "token_endpoint": f"{base}/token",
             "grant_types_supported": ["client_credentials"],
             "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
             "id_token_signing_alg_values_supported": [ALGORITHM],
-            "scopes_supported": list(SCOPES),
+            "scopes_supported": [*SCOPES, *CLIENT_SCOPES],
         }
 
     @router.get("/jwks")
@@ -75,22 +79,22 @@ def build_router(keys: SigningKeys, issuer: str, audience: str, client_secret: s
     async def client_credentials(request: Request) -> TokenOut | Response:
         """A service's token for its own sake (RFC 6749, 4.4)."""
         form = {name: values[0] for name, values in parse_qs((await request.body()).decode("latin-1")).items()}
-        client, secret = _credentials(request.headers.get("authorization", ""), form)
-        if not client or not secrets.compare_digest(secret.encode(), client_secret.encode()):
+        given = _credentials(request.headers.get("authorization", ""), form)
+        if not all(secrets.compare_digest(*both) for both in zip(map(str.encode, given), ours, strict=True)):
             return _refuse("invalid_client", 401)
         if form.get("grant_type") != "client_credentials":
             return _refuse("unsupported_grant_type", 400)
-        return token(f"client:{client}", form.get("scope", " ".join(SCOPES)))
+        return token(f"client:{client[0]}", form.get("scope", " ".join(CLIENT_SCOPES)), CLIENT_SCOPES)
 
     @router.post("/development/user-token")
     async def user_token(body: UserTokenIn) -> TokenOut:
         """A token as if this user had signed in. Development only: nobody is asked for a password."""
-        return token(str(body.user_id), body.scope, body.ttl_s)
+        return token(str(body.user_id), body.scope, ttl_s=body.ttl_s)
 
     @router.post("/development/service-token")
     async def service_token() -> TokenOut:
-        """A day's token of a service that may do everything, for load, probes and tests. Development only."""
-        return token("development", " ".join(SCOPES), LONG_TTL_S)
+        """A day's token of a service that may act for all users, for load, probes and tests. Development only."""
+        return token("development", " ".join(SCOPES), ttl_s=LONG_TTL_S)
 
     @router.post("/development/rotate")
     async def rotate() -> dict[str, str]:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from service.catalog.http import MoneyOut
 from service.edge.caller import Caller
 from service.edge.description import UNAVAILABLE, headers
-from service.edge.gate import Gate, GatedRoute, MissingScope, Unauthenticated
+from service.edge.gate import Gate, GatedRoute, MissingScope, NoUser, Unauthenticated
 from service.edge.pagination import MAX_ID
 from service.edge.versioning import Version
 from service.errors import problem_responses
@@ -122,7 +122,7 @@ def build_router(
     router = APIRouter(
         prefix=f"{version.prefix}/orders", tags=["orders"], deprecated=version.ends, route_class=GatedRoute
     )
-    refusals = (Unauthenticated, MissingScope, *UNAVAILABLE)
+    refusals = (Unauthenticated, MissingScope, NoUser, *UNAVAILABLE)
     order_form = version.form(OrderOut)
 
     @router.post(

@@ -5,7 +5,7 @@ Owns that behaviour, past breaker, budget and deadline. Nothing here is reached 
 
 from __future__ import annotations
 
-from uuid import UUID
+from collections.abc import Mapping
 
 import httpx
 
@@ -17,17 +17,16 @@ IMPATIENCE_S = 0.5
 
 
 async def charge_blindly(
-    client: httpx.AsyncClient, order_id: UUID, amount_cents: int, currency: str, *, attempts: int
+    client: httpx.AsyncClient, body: Mapping[str, object], *, attempts: int, headers: Mapping[str, str]
 ) -> None:
     """Charge, at most ``attempts`` times. Raises ``PaymentRefused`` or ``PaymentUnavailable``."""
-    body = {"order_id": str(order_id), "amount_cents": amount_cents, "currency": currency}
     log = telemetry.logger(__name__)
     problem = ""
     for attempt in range(attempts):
         if attempt:
             log.warning("retry %d of %d after %s", attempt, attempts - 1, problem)
         try:
-            response = await client.post("/v1/charges", json=body, timeout=IMPATIENCE_S)
+            response = await client.post("/v1/charges", json=body, headers=headers, timeout=IMPATIENCE_S)
         except httpx.TransportError as error:
             problem = type(error).__name__
             continue

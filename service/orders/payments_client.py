@@ -17,6 +17,7 @@ from service.faults import BLIND_RETRIES, PAYMENTS_DETOUR, scope_headers, struck
 from service.orders.model import PaymentRefused, PaymentUnavailable
 from service.orders.naive_client import charge_blindly
 from service.outbound import Breaker, CircuitOpen, RetryBudget
+from service.own_token import OwnToken, TokenUnavailable
 
 # The whole of it, retry included. A customer waits for this.
 DEADLINE_S = 2.0
@@ -37,10 +38,11 @@ def build_payments_client(base_url: str, *, pool_size: int) -> httpx.AsyncClient
 
 
 class HttpPayments:
-    """Charges through the payments service."""
+    """Charges through the payments service, as whom ``token`` says; None: as nobody, where nobody has to sign in."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: httpx.AsyncClient, token: OwnToken | None = None) -> None:
         self._client = client
+        self._own = token
         self._breaker = Breaker("payments")
         self._retries = RetryBudget("payments")
 
@@ -49,9 +51,10 @@ class HttpPayments:
 
         Raises ``PaymentRefused``, ``PaymentUnavailable``, or ``DeadlineExceeded`` when the caller has no time left.
         """
-        if retries := struck(BLIND_RETRIES):
-            return await charge_blindly(self._client, order_id, amount_cents, currency, attempts=retries.attempts)
         body = {"order_id": str(order_id), "amount_cents": amount_cents, "currency": currency}
+        if retries := struck(BLIND_RETRIES):
+            headers = _bearer(await self._token())
+            return await charge_blindly(self._client, body, attempts=retries.attempts, headers=headers)
         await self._ask("POST", "/v1/charges", body, _confirms(body))
 
     async def cancel(self, order_id: UUID) -> None:
@@ -65,21 +68,35 @@ class HttpPayments:
         body: Mapping[str, object] | None = None,
         confirms: Callable[[httpx.Response], bool] = lambda _: True,
     ) -> None:
+        token = await self._token()  # outside the circuit: an issuer that is away says nothing of payments
         try:
             with self._breaker.call(PaymentUnavailable):
-                answer = await self._answer(method, path, body)
+                answer = await self._answer(method, path, body, token)
                 if not confirms(answer):
                     raise PaymentUnavailable("payments answered something else than it was asked")
         except CircuitOpen as error:
             raise PaymentUnavailable("payments fails at the moment and was not asked") from error
 
-    async def _answer(self, method: str, path: str, body: Mapping[str, object] | None) -> httpx.Response:
+    async def _token(self) -> str | None:
+        try:
+            return await self._own.get() if self._own else None
+        except TokenUnavailable as error:
+            raise PaymentUnavailable("there is no token to ask payments with") from error
+
+    async def _answer(
+        self, method: str, path: str, body: Mapping[str, object] | None, token: str | None
+    ) -> httpx.Response:
         left_s = deadline.left_s(at_most=DEADLINE_S + RESERVE_S) - RESERVE_S
         if left_s <= 0:
             raise DeadlineExceeded("there is no time left to ask payments")
+        due = monotonic() + left_s
         try:
             async with asyncio.timeout(left_s):
-                response = await self._send(method, path, body, left_s)
+                response = await self._send(method, path, body, token, due)
+                # Its key was withdrawn, or the issuer began anew: one more try, with another token.
+                if response.status_code == HTTPStatus.UNAUTHORIZED and self._own and token and self._retries.take():
+                    self._own.refuse(token)
+                    response = await self._send(method, path, body, await self._token(), due)
         except (TimeoutError, httpx.TimeoutException) as error:
             said = f"payments did not answer within {left_s:.1f} s"
             # A caller in a hurry says nothing about payments.
@@ -92,11 +109,12 @@ class HttpPayments:
             raise PaymentUnavailable(f"payments answered {response.status_code}")
         return response
 
-    async def _send(self, method: str, path: str, body: Mapping[str, object] | None, left_s: float) -> httpx.Response:
-        due = monotonic() + left_s
-
+    async def _send(
+        self, method: str, path: str, body: Mapping[str, object] | None, token: str | None, due: float
+    ) -> httpx.Response:
         def headers() -> dict[str, str]:
-            return {**scope_headers(), deadline.HEADER: str(max(0, int((due - monotonic()) * 1000)))}
+            left_ms = max(0, int((due - monotonic()) * 1000))
+            return {**scope_headers(), **_bearer(token), deadline.HEADER: str(left_ms)}
 
         if detour := struck(PAYMENTS_DETOUR):
             path = detour.url + path
@@ -112,6 +130,10 @@ class HttpPayments:
                 raise
             await asyncio.sleep(PAUSE_S * random.uniform(0.5, 1.5))
             return await self._client.request(method, path, json=body, headers=headers())
+
+
+def _bearer(token: str | None) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"} if token else {}
 
 
 def _confirms(asked: Mapping[str, object]) -> Callable[[httpx.Response], bool]:

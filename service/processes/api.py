@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import httpx
 from fastapi import APIRouter, FastAPI
 
 from service import faults as fault
@@ -17,11 +16,12 @@ from service.edge.gate import Gate
 from service.edge.pagination import Cursors
 from service.edge.quota import Policy
 from service.edge.ratelimit import RateLimits
-from service.edge.signin import TokenSignIn
 from service.orders import http as orders_http
 from service.orders.keys import SqlOrderKeys
 from service.orders.payments_client import HttpPayments, build_payments_client
 from service.orders.repository import SqlOrderRepository
+from service.processes.callers import build_sign_in
+from service.processes.identity import build_issuer_client, build_own_token
 from service.processes.pools import build_databases
 from service.settings import Settings
 from service.users import http as users_http
@@ -46,16 +46,15 @@ def build_app(settings: Settings) -> FastAPI:
         Policy.parse(settings.rate_limit),
         {route: Policy.parse(text) for route, text in settings.rate_limits.items()},
     )
-    issuer = httpx.AsyncClient()
-    tel.instrument_http_client(issuer, peer="issuer")
-    sign_in = TokenSignIn(issuer, settings.issuer_url, settings.audience) if settings.sign_in == "required" else None
-    gate = Gate(limits, sign_in)
+    issuer = build_issuer_client(tel)
+    gate = Gate(limits, build_sign_in(issuer, settings))
     cursors = Cursors("products", settings.cursor_keys.split(","))
     users = SqlUserRepository(databases)
     products = SqlProductRepository(
         databases, Cache(valkey, "products", Product, ttl_s=PRODUCT_TTL_S, absent_ttl_s=ABSENT_TTL_S)
     )
-    orders, order_keys, taker = SqlOrderRepository(databases), SqlOrderKeys(databases), HttpPayments(payments)
+    orders, order_keys = SqlOrderRepository(databases), SqlOrderKeys(databases)
+    taker = HttpPayments(payments, build_own_token(issuer, settings, tel))
     routers: list[APIRouter] = []
     for version in VERSIONS:
         routers += [

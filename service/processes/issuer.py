@@ -20,13 +20,13 @@ def build_app(settings: Settings) -> FastAPI:
         raise SettingsRefused(["SIGNALBOX_ENVIRONMENT: the development issuer is for development only"])
     tel = build_telemetry(settings)
     # without a secret of the installation's own, nobody's client credentials are right
-    secret = settings.issuer_client_secret or secrets.token_urlsafe()
+    client = settings.client_id, settings.client_secret or secrets.token_urlsafe()
     return assemble(
         "signalbox development issuer",
         settings,
         tel,
         health.Health(),
         fault.Faults((), allowed=settings.faults_allowed, seed=settings.fault_seed),
-        routers=[issuer_http.build_router(SigningKeys(), settings.issuer_url, settings.audience, secret)],
+        routers=[issuer_http.build_router(SigningKeys(), settings.issuer_url, settings.audience, client)],
         closing=[],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from urllib.parse import unquote, urlsplit
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -12,11 +13,16 @@ from service.settings import Settings
 from service.telemetry import NullTelemetry, Telemetry
 
 
-def database_password(settings: Settings) -> Rotating | None:
+def database_password(settings: Settings, tel: Telemetry | NullTelemetry) -> Rotating | None:
     """None: the one in the database's address."""
     if not settings.secrets:
         return None
-    return Rotating(build_secrets(settings.secrets, os.environ), "database_password")
+    read_at_start = urlsplit(settings.database_url).password
+    return Rotating(
+        build_secrets(settings.secrets, os.environ, tel.instrument_http_client),
+        "database_password",
+        unquote(read_at_start) if read_at_start else None,
+    )
 
 
 def build_databases(settings: Settings, tel: Telemetry | NullTelemetry, *, with_replica: bool = False) -> Databases:
@@ -28,13 +34,15 @@ def build_databases(settings: Settings, tel: Telemetry | NullTelemetry, *, with_
         idle_in_transaction_s=settings.db_idle_in_transaction_timeout_s,
     )
 
+    password = database_password(settings, tel)
+
     def pool(url: str) -> AsyncEngine:
         return build_engine(
             url,
             pool_size=settings.pool_size,
             application_name=name,
             timeouts=timeouts,
-            password=database_password(settings),
+            password=password,
         )
 
     primary = pool(settings.database_url)

@@ -21,6 +21,7 @@ from service.orders.keys import SqlOrderKeys
 from service.orders.payments_client import HttpPayments, build_payments_client
 from service.orders.repository import CANCEL_QUEUE, FULFIL_QUEUE, SqlOrderRepository
 from service.orders.workflow import RESERVATION_TTL_S, fulfil_order
+from service.processes.identity import build_issuer_client, build_own_token
 from service.processes.pools import build_databases, database_password
 from service.settings import Settings
 from service.worker import Worker
@@ -42,7 +43,8 @@ def build_app(settings: Settings) -> FastAPI:
     faults = fault.Faults(fault.WORKER_FAULTS, allowed=settings.faults_allowed, seed=settings.fault_seed)
     client = build_payments_client(settings.payments_url, pool_size=settings.pool_size)
     tel.instrument_http_client(client, peer="payments")
-    orders, payments = SqlOrderRepository(databases), HttpPayments(client)
+    issuer = build_issuer_client(tel)
+    orders, payments = SqlOrderRepository(databases), HttpPayments(client, build_own_token(issuer, settings, tel))
 
     async def fulfil(payload: str, headers: Mapping[str, str]) -> None:
         await faults.disturb_job(headers.get(fault.SCOPE_HEADER), payload)
@@ -63,7 +65,7 @@ def build_app(settings: Settings) -> FastAPI:
 
     scheduled = dict(zip(SCHEDULE, (release_expired, forget, forget_keys), strict=True))
     jobs = {FULFIL_QUEUE: fulfil, CANCEL_QUEUE: cancel_charge, **scheduled}
-    name, password = f"signalbox/{settings.instance_id}", database_password(settings)
+    name, password = f"signalbox/{settings.instance_id}", database_password(settings, tel)
     worker = Worker(
         lambda: Consumer(settings.database_url, jobs, application_name=f"{name}/queue", password=password),
         lambda: Scheduler(settings.database_url, SCHEDULE, application_name=f"{name}/schedule", password=password),
@@ -83,5 +85,5 @@ def build_app(settings: Settings) -> FastAPI:
         state,
         faults,
         opening=[worker.start],
-        closing=[worker.finish, client.aclose, valkey.aclose, databases.dispose],
+        closing=[worker.finish, issuer.aclose, client.aclose, valkey.aclose, databases.dispose],
     )

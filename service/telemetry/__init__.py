@@ -1,9 +1,9 @@
 """The door: everything the service tells of itself goes through here, and nothing else imports its libraries.
 
 ``instrument`` is the one call for an application elsewhere (docs/instrument.md). ``build_telemetry`` makes one
-``Telemetry`` a process, after fork. ``span``, ``event``, ``carrier``, ``consumer_span``, ``trace_id``, ``request_id``,
-``logger`` and ``metrics`` then work from anywhere. Before it is built (in unit tests) they work as well, on a real
-pipeline in memory that exports nothing. Nothing here raises into the caller's work.
+``Telemetry`` a process, after fork. ``span``, ``event``, ``refused``, ``carrier``, ``consumer_span``, ``trace_id``,
+``request_id``, ``logger`` and ``metrics`` then work from anywhere. Before it is built (in unit tests) they work as
+well, on a real pipeline in memory that exports nothing. Nothing here raises into the caller's work.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ __all__ = [
     "logger",
     "metrics",
     "request_id",
+    "refused",
     "span",
     "switch_off",
     "trace_id",
@@ -53,6 +54,11 @@ def span(
 def event(name: str, attributes: Mapping[str, Any] | None = None) -> None:
     """Something worth knowing has happened: an event of the current span and a log line at INFO."""
     current().event(name, attributes)
+
+
+def refused(reason: str) -> None:
+    """The request at hand is refused: counted by ``reason``, a word of a short list, which its span and line have."""
+    current().refused(reason)
 
 
 def carrier() -> dict[str, str]:

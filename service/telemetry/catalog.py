@@ -122,6 +122,12 @@ RATE_LIMIT_REQUESTS = Metric(
 SIGN_IN_KEY_FETCHES = Metric(
     "sign_in_key_fetches", "counter", "Times that the issuer was asked for its keys, by outcome.", ("outcome",)
 )
+GATE_REFUSALS = Metric(
+    "gate_refusals", "counter", "Requests that the gate refused, by why: one of service.edge.gate.Refusal.", ("reason",)
+)
+OWN_TOKEN_FETCHES = Metric(
+    "own_token_fetches", "counter", "Times that the issuer was asked for a token of our own, by outcome.", ("outcome",)
+)
 QUEUE_DEPTH = Metric("messaging_queue_depth", "gauge", "Jobs that wait.", (DESTINATION,))
 QUEUE_AGE = Metric("messaging_queue_oldest_age_seconds", "gauge", "Age of the oldest waiting job.", (DESTINATION,))
 # When the two above were read: they keep their last value while the database does not answer.
@@ -235,6 +241,9 @@ OTHER_PEER = "other"
 
 # Probes and scrapes are the platform's conversation with the process, not its users': no span, no line, no SLI.
 UNOBSERVED_PATHS = frozenset({"/livez", "/readyz", "/startupz", "/metrics"})
+
+# Why a request was refused, in its span and its line.
+REFUSAL_ATTRIBUTE = "signalbox.refusal"
 
 # Set on a span that a histogram refers to as its exemplar: the collector's keep policy never drops its trace.
 EXEMPLAR_ATTRIBUTE = "signalbox.exemplar"

@@ -43,6 +43,8 @@ class Instruments:
         self.deadline_exceeded = self._counter(catalog.DEADLINE_EXCEEDED)
         self.rate_limit_requests = self._counter(catalog.RATE_LIMIT_REQUESTS)
         self.sign_in_key_fetches = self._counter(catalog.SIGN_IN_KEY_FETCHES)
+        self.gate_refusals = self._counter(catalog.GATE_REFUSALS)
+        self.own_token_fetches = self._counter(catalog.OWN_TOKEN_FETCHES)
         self.queue_depth = self._gauge(catalog.QUEUE_DEPTH)
         self.queue_oldest_age = self._gauge(catalog.QUEUE_AGE)
         self.queue_read = self._gauge(catalog.QUEUE_READ)

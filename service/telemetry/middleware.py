@@ -42,7 +42,7 @@ class ServerSpan(Span):
     """The span of one HTTP request.
 
     ``status``: what was sent, 0 until then. ``raised``: the application ended without having answered, mostly by an
-    exception.
+    exception. ``refusal``: why the request was refused, for its line.
     ``scope`` is let go when the request is over: what is kept longer is memory that the next request would have found
     warm, and work for the garbage collector. ``method`` and ``route`` (its template) are what is left of it, or
     ``unreadable``, which says why the route could not be told.
@@ -54,6 +54,7 @@ class ServerSpan(Span):
     method = route = ""
     status = 0
     raised = False
+    refusal = ""
     unreadable: Exception | None = None
     _answered_ns = 0
 

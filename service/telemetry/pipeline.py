@@ -145,16 +145,18 @@ class Pipeline:
         seconds = (span.end_ns - span.start_ns) / 1e9
         ids = span.ids()
         request_id = span.own_request_id
-        error = ""
+        why = ""
         if outcome == "bad":
             span.error_type = span.error_type or str(status)
-            error = ',"error.type":' + orjson.dumps(span.error_type).decode()
+            why = ',"error.type":' + orjson.dumps(span.error_type).decode()
             if span.status_code is StatusCode.UNSET:
                 span.status_code = StatusCode.ERROR
+        elif span.refusal:
+            why = f',"{catalog.REFUSAL_ATTRIBUTE}":' + orjson.dumps(span.refusal).decode()
         lines.append(
             f'{{"timestamp":"{timestamp(span.end_ns + offset)}","trace_id":"{ids[0].hex()}","span_id":"{ids[1].hex()}",'
             f'"{catalog.REQUEST_ID_FIELD}":"{request_id}","http.server.request.duration":{seconds:.6f},'
-            f"{shape.line}{error}}}\n"
+            f"{shape.line}{why}}}\n"
         )
         named = _before_request_id(len(request_id)) + request_id.encode()
         exemplar = shape.duration.observe(seconds, ids, taken)

@@ -24,7 +24,12 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 
 from service.telemetry import runtime
-from service.telemetry.catalog import REQUEST_ID_ATTRIBUTE, REQUEST_ID_HEADER, UNOBSERVED_PATHS
+from service.telemetry.catalog import (
+    REFUSAL_ATTRIBUTE,
+    REQUEST_ID_ATTRIBUTE,
+    REQUEST_ID_HEADER,
+    UNOBSERVED_PATHS,
+)
 from service.telemetry.export import SpanExporter
 from service.telemetry.figures import Read, observe_figures
 from service.telemetry.instruments import Instruments
@@ -34,6 +39,7 @@ from service.telemetry.middleware import (
     Receive,
     Scope,
     Send,
+    ServerSpan,
     TelemetryMiddleware,
     parse_request_id,
     parse_traceparent,
@@ -182,6 +188,14 @@ class Telemetry:
         """An event of the current span and a log line."""
         trace.get_current_span().add_event(name, dict(attributes or {}))
         logging.getLogger("service.events").info(name, extra={"event.name": name, **(attributes or {})})
+
+    def refused(self, reason: str) -> None:
+        """Count the refusal of the request at hand, and have its span and its line say why."""
+        self.instruments.gate_refusals.labels(reason).inc()
+        span = trace.get_current_span()
+        span.set_attribute(REFUSAL_ATTRIBUTE, reason)
+        if isinstance(span, ServerSpan):
+            span.refusal = reason
 
     # life
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from service.edge.caller import Caller
 from service.edge.conditions import ANY, InvalidCondition, parse_tags, strong
 from service.edge.description import UNAVAILABLE, headers
-from service.edge.gate import Gate, GatedRoute, MissingScope, Unauthenticated
+from service.edge.gate import Gate, GatedRoute, MissingScope, NoUser, Unauthenticated
 from service.edge.pagination import MAX_ID
 from service.edge.versioning import Version
 from service.errors import ServiceError, problem_responses
@@ -75,7 +75,7 @@ def build_router(users: UserRepository, version: Version, gate: Gate) -> APIRout
     router = APIRouter(
         prefix=f"{version.prefix}/users", tags=["users"], deprecated=version.ends, route_class=GatedRoute
     )
-    refusals = (Unauthenticated, MissingScope, UserNotFound, *UNAVAILABLE)
+    refusals = (Unauthenticated, MissingScope, NoUser, UserNotFound, *UNAVAILABLE)
 
     @router.get("/{user_id}", response_model=version.form(UserOut), responses=problem_responses(*refusals))
     async def get_user(user_id: UserId, response: Response, caller: Caller = gate.needs("users:read")) -> User:

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ECS, CLOUD_RUN = ROOT / "deploy" / "ecs", ROOT / "deploy" / "cloudrun"
 POLICIES = parse_definitions(ROOT / "slo" / "definitions").scaling
 PARTS = {part.job: part for part in reversed(components())}
-SECRETS = {"database_password", "valkey_password", "cursor_keys"}  # service.settings.fill_in
+SECRETS = {"database_password", "valkey_password", "cursor_keys", "client_secret"}  # service.settings.fill_in
 PROBES = {"startupProbe": "/startupz", "livenessProbe": "/livez"}
 
 Document = dict[str, Any]

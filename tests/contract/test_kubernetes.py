@@ -131,7 +131,7 @@ def test_processes_are_started_by_the_same_commands_on_the_same_ports(overlay: s
 @each_overlay
 def test_processes_get_the_variables_that_their_component_has_and_no_others(overlay: str) -> None:
     by_image = {"SIGNALBOX_VERSION", "SIGNALBOX_REVISION"}
-    from_files = {"SIGNALBOX_CURSOR_KEYS"}  # a secret of SIGNALBOX_SECRETS
+    from_files = {"SIGNALBOX_CURSOR_KEYS", "SIGNALBOX_CLIENT_SECRET"}  # secrets of SIGNALBOX_SECRETS
     for part, workload in deployed(overlay):
         known = {variable for one in PARTS.values() if one.job in SERVICES for variable in one.env} | set(part.env)
         actual = set(environment(overlay, workload))

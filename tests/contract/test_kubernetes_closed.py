@@ -138,6 +138,8 @@ FLOWS_OF_DEVELOPMENT = {
     ("prober", "gateway", "http"),
     ("prober", "issuer", "http"),
     ("api", "issuer", "http"),
+    ("worker", "issuer", "http"),
+    ("payments", "issuer", "http"),
     ("issuer", "collector-agent", "otlp-http"),
     ("prober", "collector-agent", "otlp-http"),
 }

@@ -116,6 +116,7 @@ def environment(stack: Stack, addresses: Addresses, **changes: str) -> Mapping[s
         "PAYMENTS_URL": stack.urls["payments"],
         "ISSUER_URL": stack.urls["issuer"],
         "SIGN_IN": "off",  # unless it is what the test is about
+        "CLIENT_SECRET": stack.secret("client_secret"),  # the stack's payments wants a token
         "OTLP_URL": "",
         "INSTANCE": "api-of-a-test",
         "DRAIN_S": "0",

@@ -80,8 +80,8 @@ def test_production_is_judged_again_when_its_secrets_have_been_read(
     for name, value in {
         "ENVIRONMENT": "production",
         "ISSUER_URL": "https://login.example.com",
-        "DATABASE_URL": "postgresql+asyncpg://shop@db/shop",
-        "VALKEY_URL": "redis://cache:6379/0",
+        "DATABASE_URL": "postgresql+asyncpg://shop@db/shop?ssl=require",
+        "VALKEY_URL": "rediss://cache:6379/0",
         "SECRETS": f"files:{tmp_path}",
     }.items():
         monkeypatch.setenv(f"SIGNALBOX_{name}", value)

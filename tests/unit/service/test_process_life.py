@@ -31,7 +31,7 @@ def free_port() -> int:
 def environment(**changes: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SIGNALBOX_")}
     nobody = f"postgresql+asyncpg://signalbox:hunter2@127.0.0.1:{free_port()}/signalbox"
-    ours = {"DATABASE_URL": nobody, "OTLP_URL": "", "DRAIN_S": str(DRAIN_S), **changes}
+    ours = {"DATABASE_URL": nobody, "OTLP_URL": "", "DRAIN_S": str(DRAIN_S), "SIGN_IN": "off", **changes}
     return kept | {f"SIGNALBOX_{name}": value for name, value in ours.items()}
 
 

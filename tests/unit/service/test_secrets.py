@@ -24,8 +24,10 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from service import secrets as secrets_module
 from service.secrets import Rotating, Secrets, SecretsUnavailable, build_secrets
 from service.settings import Settings, fill_in
+from service.telemetry.testing import record
 
 pytestmark = pytest.mark.anyio
 
@@ -205,7 +207,9 @@ async def test_a_real_vault_with_a_token_that_may_read_nothing_else(vault: httpx
         await secrets.read("database_password")
 
 
-async def test_the_last_password_goes_on_while_its_place_is_away(stand_in: StandIn) -> None:
+async def test_the_last_password_goes_on_while_its_place_is_away(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     environ = {"VAULT_TOKEN": TOKEN}
     password = Rotating(build_secrets(f"vault:{stand_in.address}/secret/app", environ), "database_password")
     with pytest.raises(OSError, match="no secret database_password"):
@@ -216,12 +220,94 @@ async def test_the_last_password_goes_on_while_its_place_is_away(stand_in: Stand
     assert await password() == "one"
     stand_in.broken = False
     stand_in.kept["database_password"] = "two"
-    assert await password() == "two"
+    monkeypatch.setattr(secrets_module, "RETRY_AFTER_S", 0.0)
+    await eventually(password, "two")
+    stand_in.kept["database_password"] = "three"
+    assert await password() == "three", "a place that answers is waited for"
+
+
+async def eventually(password: Rotating, wanted: str) -> None:
+    """Ask until it is that one: a place that was away is asked in the background."""
+    for _ in range(1000):
+        if (seen := await password()) == wanted:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"it is still {seen!r}")
+
+
+class Dead:
+    """A place that does not answer, or does at last."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.answer = asyncio.Event()
+
+    async def read(self, name: str) -> str | None:
+        self.asked += 1
+        try:
+            async with asyncio.timeout(0.2):
+                await self.answer.wait()
+        except TimeoutError:
+            raise SecretsUnavailable("it is dead") from None
+        return "new"
+
+
+async def test_a_dead_place_holds_nobody_up_and_is_left_in_peace(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = asyncio.get_running_loop().time
+    monkeypatch.setattr(secrets_module, "PATIENCE_S", 0.05)
+    dead = Dead()
+    password = Rotating(dead, "database_password", "read at the start")
+    begun = clock()
+    assert set(await asyncio.gather(*(password() for _ in range(50)))) == {"read at the start"}
+    assert clock() - begun < 0.15, "whoever has an old one does not wait until the place is given up"
+    await asyncio.sleep(0.3)
+    begun = clock()
+    assert {await password() for _ in range(100)} == {"read at the start"}
+    assert clock() - begun < 0.1
+    assert dead.asked == 1
+    monkeypatch.setattr(secrets_module, "RETRY_AFTER_S", 0.0)
+    dead.answer.set()
+    await eventually(password, "new")
+
+
+async def test_who_never_had_one_waits_as_long_as_it_takes_to_know_and_the_next_not_at_all() -> None:
+    password = Rotating(Dead(), "database_password")
+    begun = asyncio.get_running_loop().time()
+    for _ in range(3):
+        with pytest.raises(OSError, match="no secret"):
+            await password()
+    assert 0.2 <= asyncio.get_running_loop().time() - begun < 0.35
+
+
+@pytest.mark.parametrize("peer", ["vault", "ssm"])
+async def test_what_is_asked_over_the_network_leaves_a_span_and_a_duration_and_no_secret(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, peer: str
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    environ = {"VAULT_TOKEN": TOKEN, "AWS_REGION": "eu-central-1", "AWS_ENDPOINT_URL_SSM": stand_in.address}
+    place = f"vault:{stand_in.address}/secret/app" if peer == "vault" else "ssm:/app"
+    stand_in.kept["database_password"] = "hunter2"
+    with record() as recorded:
+        secrets = build_secrets(place, environ, recorded.telemetry.instrument_http_client)
+        for _ in range(2):
+            assert await secrets.read("database_password") == "hunter2"
+        spans = [recorded.attributes(span) for span in recorded.spans()]
+        assert [(span["peer.service"], span["http.response.status_code"]) for span in spans] == [(peer, 200)] * 2
+        everything = recorded.everything()
+        assert f'outcome="good",peer_service="{peer}"' in everything
+        assert not [one for one in ("hunter2", TOKEN, SECRET_KEY) if one in everything]
+        stand_in.shutdown()
+        stand_in.server_close()
+        with pytest.raises(SecretsUnavailable):
+            await secrets.read("database_password")
+        assert f'outcome="bad",peer_service="{peer}"' in recorded.metrics_text()
 
 
 async def test_secrets_go_before_what_the_settings_say(tmp_path: Path) -> None:
     for name, value in {
         "cursor_keys": "a-key-of-sixteen",
+        "client_secret": "e:f",
         "valkey_password": "a/b",
         "database_password": "c@d",
     }.items():
@@ -231,6 +317,7 @@ async def test_secrets_go_before_what_the_settings_say(tmp_path: Path) -> None:
     )
     filled = await fill_in(settings, build_secrets(f"files:{tmp_path}", {}))
     assert filled.cursor_keys == "a-key-of-sixteen"
+    assert filled.client_secret == "e:f"
     assert filled.database_url == "postgresql+asyncpg://shop:c%40d@db:5432/shop"
     assert filled.valkey_url == "redis://:a%2Fb@cache:6379/0"
 

@@ -85,8 +85,19 @@ GOOD_PRODUCTION = {
     "ENVIRONMENT": "production",
     "ISSUER_URL": "https://login.example.com/shop",
     "CURSOR_KEYS": "3f1c9be27d0a4e55",
+    "CLIENT_SECRET": "9mX3-27qK",
+    "DATABASE_URL": "postgresql+asyncpg://signalbox:k3uW-9dQ2@db/signalbox?ssl=verify-full",
+    "VALKEY_URL": "rediss://:x7Yt-44fP@valkey/0",
+}
+
+
+# Addresses of production without TLS.
+PLAIN = {
+    "ISSUER_URL": "http://login.example.com",
     "DATABASE_URL": "postgresql+asyncpg://signalbox:k3uW-9dQ2@db/signalbox",
+    "REPLICA_URL": "postgresql+asyncpg://signalbox:k3uW-9dQ2@db/signalbox",
     "VALKEY_URL": "redis://:x7Yt-44fP@valkey/0",
+    "SECRETS": "vault:http://vault:8200/secret/app",
 }
 
 
@@ -114,8 +125,8 @@ def test_production_names_everything_that_it_refuses_at_once(monkeypatch: pytest
     monkeypatch.setenv("SIGNALBOX_DATABASE_URL", "postgresql+asyncpg://signalbox:signalbox@db/signalbox")
     with pytest.raises(SettingsRefused) as refused:
         load_settings("api")
-    named = [reason.split(":")[0].removeprefix("SIGNALBOX_") for reason in refused.value.reasons]
-    assert sorted(named) == sorted([*wrong, "ISSUER_URL", "CURSOR_KEYS", "DATABASE_URL", "VALKEY_URL"])
+    named = {reason.split(":")[0].removeprefix("SIGNALBOX_") for reason in refused.value.reasons}
+    assert sorted(named) == sorted([*wrong, "ISSUER_URL", "CLIENT_SECRET", "CURSOR_KEYS", "DATABASE_URL", "VALKEY_URL"])
 
 
 @pytest.mark.parametrize(
@@ -126,17 +137,43 @@ def test_production_names_everything_that_it_refuses_at_once(monkeypatch: pytest
         ("SIGN_IN", "off"),
         ("TRUSTED_PROXIES", "10.0.0.0/8, 0.0.0.0/0"),
         ("TRUSTED_PROXIES", "::/0"),
-        ("ISSUER_URL", "http://login.example.com"),
         ("ISSUER_URL", "https://localhost:8190"),
+        ("CLIENT_SECRET", ""),
         ("CURSOR_KEYS", "3f1c9be27d0a4e55,development-cursor-key"),
-        ("DATABASE_URL", "postgresql+asyncpg://signalbox@db/signalbox"),
-        ("VALKEY_URL", "redis://valkey/0"),
+        ("DATABASE_URL", "postgresql+asyncpg://signalbox@db/signalbox?ssl=require"),
+        ("VALKEY_URL", "rediss://valkey/0"),
+        *PLAIN.items(),
+        ("DATABASE_URL", "postgresql+asyncpg://signalbox:k3uW-9dQ2@db/signalbox?ssl=prefer"),
+        ("DATABASE_URL", "postgresql+asyncpg://signalbox:k3uW-9dQ2@db/signalbox?ssl=require&ssl=disable"),
     ],
 )
 def test_production_refuses_each_development_default(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     set_all(monkeypatch, {**GOOD_PRODUCTION, name: value})
     with pytest.raises(SettingsRefused, match=f"^SIGNALBOX_{name}: "):
         load_settings("api")
+
+
+def test_production_takes_addresses_without_tls_where_the_network_encrypts(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, {**GOOD_PRODUCTION, **PLAIN, "MESH": "on"})
+    assert load_settings("api").mesh == "on"
+    monkeypatch.setenv("SIGNALBOX_ISSUER_URL", "http://127.0.0.1:8190")
+    with pytest.raises(SettingsRefused, match="the development issuer"):
+        load_settings("api")
+
+
+@pytest.mark.parametrize("place", ["vault:https://vault:8200/secret/app", "vault:http://127.0.0.1:8100/secret/app"])
+def test_vault_is_asked_over_tls_or_through_an_agent_on_the_machine(
+    monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    set_all(monkeypatch, {**GOOD_PRODUCTION, "SECRETS": place})
+    assert load_settings("api").secrets == place
+
+
+def test_who_asks_payments_nothing_needs_no_secret_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, {**GOOD_PRODUCTION, "CLIENT_SECRET": ""})
+    assert load_settings("payments").service_name == "payments"
+    with pytest.raises(SettingsRefused, match="CLIENT_SECRET"):
+        load_settings("worker")
 
 
 def test_a_file_with_a_setting_that_nobody_knows_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -8,54 +8,25 @@ import json
 from collections.abc import AsyncIterator, Callable
 from time import monotonic, time
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
-from fastapi import FastAPI
 
 from service.edge import signin
-from service.edge.caller import ANY_USER
-from service.edge.gate import Unauthenticated
-from service.edge.signin import IssuerUnavailable, TokenSignIn
-from service.issuer.http import build_router
-from service.issuer.keys import SigningKeys
+from service.edge.caller import ANY_USER, Caller
+from service.edge.gate import Refusal, Unauthenticated
+from service.edge.signin import Claims, IssuerUnavailable, TokenSignIn
+from tests.unit.service.issuers import AUDIENCE, CLIENT, ISSUER, SECRET, Issuer
 
 pytestmark = pytest.mark.anyio
-
-ISSUER = "http://issuer.test"
-AUDIENCE = "signalbox"
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-class Issuer(httpx.ASGITransport):
-    """The development issuer in this process; counts what it is asked, and can be away."""
-
-    def __init__(self) -> None:
-        self.keys = SigningKeys()
-        self.asked: list[str] = []
-        self.away = False
-        self.answers = asyncio.Event()
-        self.answers.set()
-        app = FastAPI()
-        app.include_router(build_router(self.keys, ISSUER, AUDIENCE, "a secret"))
-        super().__init__(app)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if self.away:
-            raise httpx.ConnectError("away")
-        self.asked.append(request.url.path)
-        await self.answers.wait()
-        return await super().handle_async_request(request)
-
-    def token(self, **changes: Any) -> str:
-        claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "7", "scope": "orders:read", **changes}
-        return self.keys.sign({name: value for name, value in claims.items() if value is not None}, 60)
 
 
 @pytest.fixture
@@ -78,6 +49,88 @@ async def test_a_user_and_a_service_are_told_apart(sign_in: TokenSignIn, issuer:
     assert service.user_id is None
     assert service.may_act_for(8)
     assert service.subject != user.subject
+
+
+OURS = "https://shop.example/user"
+# What access tokens of well-known issuers look like, with the settings for them; and whose they are.
+ISSUERS: dict[str, tuple[Claims, dict[str, Any], int | None, set[str]]] = {
+    "Keycloak": (
+        Claims("shop_user"),
+        {"sub": "1f6c0a3e-93b5-4d0e-8e11-5b9f3c1f2a77", "shop_user": "7", "scope": "openid orders:read"},
+        7,
+        {"openid", "orders:read"},
+    ),
+    "Auth0": (
+        Claims(OURS, ("permissions",)),
+        {"sub": "auth0|5f7c8ec7c33c6c004bbafe82", OURS: 7, "scope": "openid", "permissions": ["orders:read"]},
+        7,
+        {"orders:read"},
+    ),
+    "Okta": (
+        Claims("shop_user", ("scp",)),
+        {"sub": "ada@example.com", "uid": "00uixa271s6x7qt8I0h7", "shop_user": 7, "scp": ["orders:read"]},
+        7,
+        {"orders:read"},
+    ),
+    "Entra ID, a user": (
+        Claims("shop_user", ("scp", "roles")),
+        {"sub": "AAAAAAAAAAAAAAAAAAAAAIkzqFVrSaSaFHy782bbtaQ", "shop_user": "7", "scp": "orders:read users:read"},
+        7,
+        {"orders:read", "users:read"},
+    ),
+    "Entra ID, a service": (
+        Claims("shop_user", ("scp", "roles")),
+        {"sub": "12", "roles": ["orders:read", ANY_USER]},
+        None,
+        {"orders:read", ANY_USER},
+    ),
+    "nonsense": (
+        Claims("shop_user", ("scp", "roles")),
+        {"shop_user": True, "scp": {"orders:read": 1}, "roles": [1, None, ["orders:read"]]},
+        None,
+        set(),
+    ),
+    "a number that is nobody's id": (Claims("shop_user"), {"shop_user": -7, "scope": None}, None, set()),
+    "a text that is no number": (Claims("shop_user"), {"shop_user": "٧", "scope": None}, None, set()),
+    "a number that is too large for an id": (Claims("shop_user"), {"shop_user": 10**18, "scope": None}, None, set()),
+}
+
+
+@pytest.mark.parametrize(("claims", "told", "user_id", "scopes"), ISSUERS.values(), ids=ISSUERS)
+async def test_user_and_scopes_stand_where_the_settings_say(
+    issuer: Issuer, claims: Claims, told: dict[str, Any], user_id: int | None, scopes: set[str]
+) -> None:
+    async with httpx.AsyncClient(transport=issuer) as client:
+        caller = await TokenSignIn(client, ISSUER, AUDIENCE, claims).authenticate(issuer.token(**told))
+    assert (caller.user_id, caller.scopes) == (user_id, scopes)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(ISSUER, f"{ISSUER}/"), (f"{ISSUER}/", ISSUER)])
+async def test_a_slash_at_the_end_of_an_issuer_is_part_of_its_name_and_not_of_its_addresses(
+    ours: str, theirs: str
+) -> None:
+    issuer = Issuer(ours)
+    async with httpx.AsyncClient(transport=issuer) as client:
+        sign_in = TokenSignIn(client, ours, AUDIENCE)
+        assert (await sign_in.authenticate(issuer.token())).user_id == 7
+        with pytest.raises(Unauthenticated):
+            await sign_in.authenticate(issuer.token(iss=theirs))
+        assert issuer.asked == ["/.well-known/openid-configuration", "/jwks"]
+        with pytest.raises(IssuerUnavailable):  # the document names another
+            await TokenSignIn(client, theirs, AUDIENCE).authenticate(issuer.token())
+
+
+async def test_keys_that_are_not_for_signatures_do_no_harm(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Issuers publish what they encrypt with, and algorithms of tomorrow, beside what they sign with."""
+    [good] = issuer.keys.published()["keys"]
+    more = [
+        {"kty": "oct", "k": "c2VjcmV0", "kid": "shared", "alg": "HS256"},
+        {"kty": "RSA", "kid": "encrypts", "use": "enc", "alg": "RSA-OAEP", "n": "AQAB", "e": "AQAB"},
+        {"kty": "AKP", "kid": "tomorrow", "alg": "ML-DSA-44", "pub": "AQAB"},
+    ]
+    monkeypatch.setattr(issuer.keys, "published", lambda: {"keys": [*more, good]})
+    async with httpx.AsyncClient(transport=issuer) as client:
+        assert (await TokenSignIn(client, ISSUER, AUDIENCE).authenticate(issuer.token())).user_id == 7
 
 
 def b64(data: bytes) -> str:
@@ -115,34 +168,40 @@ def without_a_key_named(issuer: Issuer) -> str:
     return jwt.encode({"sub": "7"}, generate_private_key(SECP256R1()), "ES256")
 
 
-FORGERIES: dict[str, Callable[[Issuer], str]] = {
-    "alg none": unsigned,
-    "alg HS256 with the public key": with_the_public_key_as_password,
-    "another key under the same id": by_another_key_of_the_same_name,
-    "a changed body": with_another_body,
-    "no key id": without_a_key_named,
-    "for another service": lambda issuer: issuer.token(aud="else"),
-    "for nobody": lambda issuer: issuer.token(aud=None),
-    "of another issuer": lambda issuer: issuer.token(iss="http://else.test"),
-    "expired": lambda issuer: issuer.keys.sign({"iss": ISSUER, "aud": AUDIENCE, "sub": "7"}, -3600),
-    "from the future": lambda issuer: issuer.token(nbf=int(time()) + 3600),
-    "without a subject": lambda issuer: issuer.token(sub=None),
-    "with a subject that is no text": lambda issuer: issuer.token(sub=7),
-    "not a token": lambda issuer: "hello",
-    "empty parts": lambda issuer: "..",
-    "no text": lambda issuer: "\x00\xff.é.ü",
-    "too long": lambda issuer: issuer.token(scope="x " * 10_000),
-    "deep": lambda issuer: f"{b64(b'[' * 6000)}.{b64(b'{}')}.x",
+FORGERIES: dict[str, tuple[Refusal, Callable[[Issuer], str]]] = {
+    "alg none": (Refusal.ALGORITHM, unsigned),
+    "alg HS256 with the public key": (Refusal.ALGORITHM, with_the_public_key_as_password),
+    "another key under the same id": (Refusal.SIGNATURE, by_another_key_of_the_same_name),
+    "a changed body": (Refusal.SIGNATURE, with_another_body),
+    "no key id": (Refusal.ALGORITHM, without_a_key_named),
+    "of a stranger": (Refusal.UNKNOWN_KEY, lambda issuer: Issuer().token()),
+    "for another service": (Refusal.AUDIENCE, lambda issuer: issuer.token(aud="else")),
+    "for nobody": (Refusal.CLAIM, lambda issuer: issuer.token(aud=None)),
+    "of another issuer": (Refusal.ISSUER, lambda issuer: issuer.token(iss="http://else.test")),
+    "expired": (
+        Refusal.EXPIRED,
+        lambda issuer: issuer.keys.sign({"iss": ISSUER, "aud": AUDIENCE, "sub": "7"}, -3600),
+    ),
+    "from the future": (Refusal.TOO_EARLY, lambda issuer: issuer.token(nbf=int(time()) + 3600)),
+    "without a subject": (Refusal.CLAIM, lambda issuer: issuer.token(sub=None)),
+    "with a subject that is no text": (Refusal.CLAIM, lambda issuer: issuer.token(sub=7)),
+    "not a token": (Refusal.MALFORMED, lambda issuer: "hello"),
+    "empty parts": (Refusal.MALFORMED, lambda issuer: ".."),
+    "no text": (Refusal.MALFORMED, lambda issuer: "\x00\xff.é.ü"),
+    "too long": (Refusal.MALFORMED, lambda issuer: issuer.token(scope="x " * 10_000)),
+    "deep": (Refusal.MALFORMED, lambda issuer: f"{b64(b'[' * 6000)}.{b64(b'{}')}.x"),
 }
 
 
-@pytest.mark.parametrize("forge", FORGERIES.values(), ids=FORGERIES)
-async def test_forgeries_are_refused_without_telling_why(
-    sign_in: TokenSignIn, issuer: Issuer, forge: Callable[[Issuer], str]
+@pytest.mark.parametrize(("reason", "forge"), FORGERIES.values(), ids=FORGERIES)
+async def test_forgeries_are_refused_and_only_we_are_told_why(
+    sign_in: TokenSignIn, issuer: Issuer, reason: Refusal, forge: Callable[[Issuer], str]
 ) -> None:
     await sign_in.authenticate(issuer.token())
-    with pytest.raises(Unauthenticated, match=r"the token (is not valid|has expired)"):
+    told = r"the token (is not valid|has expired|is signed with a key that is not known)"
+    with pytest.raises(Unauthenticated, match=told) as raised:
         await sign_in.authenticate(forge(issuer))
+    assert raised.value.reason is reason
 
 
 async def test_keys_are_asked_for_once_and_again_when_they_are_rotated(
@@ -249,12 +308,29 @@ def _clock(unix: float) -> type:
     return Later
 
 
-async def test_client_credentials_need_the_secret(issuer: Issuer, sign_in: TokenSignIn) -> None:
+async def test_client_credentials_are_for_the_one_client_with_its_secret_and_for_its_scopes(
+    issuer: Issuer, sign_in: TokenSignIn
+) -> None:
     async with httpx.AsyncClient(transport=issuer, base_url=ISSUER) as client:
-        form = {"grant_type": "client_credentials", "scope": "orders:read made:up"}
-        answer = await client.post("/token", data=form, auth=("7", "a secret"))
-        assert answer.json()["scope"] == "orders:read"
+        form = {"grant_type": "client_credentials", "scope": f"charges:write {ANY_USER} made:up"}
+        right = (CLIENT, quote(SECRET, safe=""))
+        answer = await client.post("/token", data=form, auth=right)
+        assert answer.json()["scope"] == "charges:write"
         caller = await sign_in.authenticate(answer.json()["access_token"])
-        assert caller.user_id is None, "a client that is called 7 is not user 7"
-        assert (await client.post("/token", data=form, auth=("7", "guessed"))).status_code == 401
+        assert caller == Caller(f"service:client:{CLIENT}", frozenset({"charges:write"}), None)
+        for wrong in ((CLIENT, "guessed"), ("7", right[1]), (CLIENT, ""), ("", "")):
+            assert (await client.post("/token", data=form, auth=wrong)).status_code == 401
         assert (await client.post("/token", data=form)).status_code == 401
+        in_body = {**form, "client_id": CLIENT, "client_secret": SECRET}
+        assert (await client.post("/token", data=in_body)).status_code == 200
+        assert (await client.post("/token", data={**in_body, "grant_type": "password"})).status_code == 400
+
+
+async def test_nobody_who_only_asks_is_given_the_scope_for_charges(issuer: Issuer, sign_in: TokenSignIn) -> None:
+    async with httpx.AsyncClient(transport=issuer, base_url=ISSUER) as client:
+        user = {"user_id": 7, "scope": "charges:write orders:read"}
+        for path, body in (("user-token", user), ("service-token", None)):
+            answer = await client.post(f"/development/{path}", json=body)
+            caller = await sign_in.authenticate(answer.json()["access_token"])
+            assert "charges:write" not in caller.scopes
+            assert "orders:read" in caller.scopes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,9 +12,13 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from service.edge.caller import ANY_USER
+from service.edge.gate import Gate
+from service.edge.signin import TokenSignIn
 from service.errors import install_error_handlers
 from service.payments.http import build_router
 from service.payments.model import LIMIT_CENTS, NO_CURRENCY, Charge, ChargeStatus
+from tests.unit.service.issuers import AUDIENCE, ISSUER, Issuer
 
 pytestmark = pytest.mark.anyio
 
@@ -48,9 +53,15 @@ def charges() -> MemoryCharges:
 
 @pytest.fixture
 async def payments(charges: MemoryCharges) -> AsyncIterator[httpx.AsyncClient]:
+    async with asked_through(Gate(None, None), charges) as client:
+        yield client
+
+
+@asynccontextmanager
+async def asked_through(gate: Gate, charges: MemoryCharges) -> AsyncIterator[httpx.AsyncClient]:
     app = FastAPI()
     install_error_handlers(app)
-    app.include_router(build_router(charges))
+    app.include_router(build_router(charges, gate))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://payments") as client:
         yield client
 
@@ -137,3 +148,28 @@ async def test_an_order_that_was_given_up_cannot_be_charged_any_more(payments: h
     assert (await payments.delete(f"/v1/charges/{wanted['order_id']}")).json()["status"] == "voided"
     late = await payments.post("/v1/charges", json=wanted)
     assert (late.status_code, late.json()["type"]) == (402, "urn:signalbox:problem:charge-cancelled")
+
+
+async def test_nobody_charges_or_refunds_without_a_token_that_is_for_that(charges: MemoryCharges) -> None:
+    issuer, wanted = Issuer(), a_charge()
+    strangers = {
+        None: 401,
+        "Bearer guessed": 401,
+        f"Bearer {issuer.token(scope=f'orders:write {ANY_USER}')}": 403,
+        f"Bearer {issuer.token(scope='charges:write', aud='else')}": 401,
+    }
+    async with (
+        httpx.AsyncClient(transport=issuer) as asking,
+        asked_through(Gate(None, TokenSignIn(asking, ISSUER, AUDIENCE)), charges) as payments,
+    ):
+        for authorization, status in strangers.items():
+            headers = {"authorization": authorization} if authorization else {}
+            assert (await payments.post("/v1/charges", json=wanted, headers=headers)).status_code == status
+            assert (await payments.post("/v1/charges", content=b"[", headers=headers)).status_code == status
+            gone = await payments.delete(f"/v1/charges/{wanted['order_id']}", headers=headers)
+            assert gone.status_code == status
+        assert not charges.kept
+        service = {"authorization": f"Bearer {issuer.token(sub='client:signalbox', scope='charges:write')}"}
+        assert (await payments.post("/v1/charges", json=wanted, headers=service)).status_code == 201
+        gone = await payments.delete(f"/v1/charges/{wanted['order_id']}", headers=service)
+        assert gone.json()["status"] == "refunded"

@@ -1,0 +1,28 @@
+"""What an issuer tells of itself: its discovery document (OpenID Connect Discovery 1.0).
+
+Owns where the document is and that it has to be the issuer's own. Knows nothing of keys or tokens.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+
+async def discover(client: httpx.AsyncClient, issuer: str) -> dict[str, Any]:
+    """The document of ``issuer``, whose name may end in a slash. Raises ``httpx.HTTPError``, ``ValueError``."""
+    document = await get_json(client, f"{issuer.removesuffix('/')}/.well-known/openid-configuration")
+    if document.get("issuer") != issuer:  # to the letter, as in tokens
+        raise ValueError("the discovery document is another issuer's")
+    return document
+
+
+async def get_json(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
+    """The JSON object at ``url``. Raises ``httpx.HTTPError``, ``ValueError``."""
+    answer = await client.get(url)
+    answer.raise_for_status()
+    document = answer.json()
+    if not isinstance(document, dict):
+        raise ValueError("no JSON object")
+    return document
