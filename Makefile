@@ -82,11 +82,11 @@ bench-slo: venv ## What evaluating SLO rules costs a Prometheus: ours against Sl
 bench-service: $(VENV)/bench-packages ## What the service carries, and against a plain one (needs the stack up; SHORT=1)
 	$(BIN)/python -m bench.service $(if $(SHORT),--short)
 
-bench-kills: venv ## Promise 7: workers killed fifty times
-	SIGNALBOX_KILLS=50 $(BIN)/python -m pytest tests/acceptance/service/test_jobs.py -k killed
+bench-kills: venv ## Promise 7: workers killed fifty times (needs the stack up; SHORT=1)
+	SIGNALBOX_KILLS=$(if $(SHORT),6,50) $(BIN)/python -m pytest tests/acceptance/service/test_jobs.py -k killed
 
-bench-restarts: venv ## Promise 8: every process replaced twenty times under load
-	SIGNALBOX_ROUNDS=20 $(BIN)/python -m pytest tests/acceptance/service/test_life.py -k rolling
+bench-restarts: venv ## Promise 8: every process replaced twenty times under load, and a deploy with a migration (needs the stack up; SHORT=1)
+	SIGNALBOX_ROUNDS=$(if $(SHORT),2,20) $(BIN)/python -m pytest tests/acceptance/service/test_life.py -k "rolling or deploy"
 
 bench-fuzz: venv ## Promise 14: the API asked at random, 10,000 times (needs the stack up; FUZZ="--cases 20000")
 	$(BIN)/python -m bench.fuzz $(FUZZ)

@@ -12,7 +12,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -27,7 +26,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-RESULTS = Path(__file__).parent.parent / "results" / "fuzz.json"
+from bench.keep import keep
+
 CHECKS = [
     schemathesis.checks.not_a_server_error,
     status_code_conformance,
@@ -52,8 +52,7 @@ def main() -> int:
         sys.stderr.write(f"{failure}\n\n")
     sys.stdout.write(json.dumps(figures) + "\n")
     if not options.no_write:
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps(figures, indent=2) + "\n")
+        keep("fuzz", figures)
     return 1 if failures else 0
 
 

@@ -13,11 +13,11 @@ import json
 import resource
 import sys
 import time
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-RESULTS = Path(__file__).parent.parent / "results" / "idle.json"
+from bench.keep import keep
+
 REQUEST = b"GET /v2/products/42 HTTP/1.1\r\nHost: shop\r\n\r\n"
 GREETING = b"GET /healthz HTTP/1.1\r\nHost: shop\r\n\r\n"
 RATE_PER_S = 50.0
@@ -115,8 +115,7 @@ def main() -> int:
     figures = asyncio.run(run(options.gateway, options.connections, options.seconds, options.turns))
     sys.stdout.write(json.dumps(figures) + "\n")
     if not options.no_write:
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps(figures, indent=2) + "\n")
+        keep("idle", figures)
     return 0 if figures["still_open"] == options.connections else 1
 
 
