@@ -88,8 +88,8 @@ bench-kills: venv ## Promise 7: workers killed fifty times (needs the stack up; 
 bench-restarts: venv ## Promise 8: every process replaced twenty times under load, and a deploy with a migration (needs the stack up; SHORT=1)
 	SIGNALBOX_ROUNDS=$(if $(SHORT),2,20) $(BIN)/python -m pytest tests/acceptance/service/test_life.py -k "rolling or deploy"
 
-bench-fuzz: venv ## Promise 14: the API asked at random, 10,000 times (needs the stack up; FUZZ="--cases 20000")
-	$(BIN)/python -m bench.fuzz $(FUZZ)
+bench-fuzz: venv ## Promise 14: API, payments and issuer asked at random, 14,000 times (needs the stack up; SHORT=1)
+	$(BIN)/python -m bench.fuzz $(if $(SHORT),--cases 1000)
 
 bench-idle: venv ## What 10,000 idle connections do to everybody else (needs the stack up)
 	$(BIN)/python -m bench.idle
