@@ -79,7 +79,7 @@ bench-telemetry: $(VENV)/bench-packages ## What telemetry costs: CPU time a requ
 bench-slo: venv ## What evaluating SLO rules costs a Prometheus: ours against Sloth's on the same 30 days (about 10 minutes)
 	nice -n 10 $(BIN)/python -m bench.slo_evaluation
 
-bench-service: $(VENV)/bench-packages ## What the service carries, and against a plain one (needs the stack up; SHORT=1)
+bench-service: $(VENV)/bench-packages ## What the service carries, and against a plain one (20 minutes, SHORT=1: 5; needs the stack up)
 	$(BIN)/python -m bench.service $(if $(SHORT),--short)
 
 bench-kills: venv ## Promise 7: workers killed fifty times (needs the stack up; SHORT=1)
