@@ -28,9 +28,3 @@ def sign_people_in(issuer: str, count: int = PEOPLE, seed: int = 1) -> Sequence[
             answer = client.post("/development/user-token", json={"user_id": user_id}).raise_for_status()
             people.append(Person(user_id, answer.json()["access_token"]))
     return people
-
-
-def service_token(issuer: str) -> str:
-    """A day's token of a service that may do everything. Raises ``httpx.HTTPError``."""
-    answer = httpx.post(f"{issuer}/development/service-token", timeout=10).raise_for_status()
-    return str(answer.json()["access_token"])

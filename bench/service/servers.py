@@ -21,7 +21,7 @@ import httpx
 import psutil
 
 from bench.ports import free_port
-from bench.service.people import service_token, sign_people_in
+from bench.service.people import sign_people_in
 
 ROOT = Path(__file__).parent.parent.parent
 BEHIND = ("postgres", "postgres-replica", "valkey", "payments", "worker", "collector")
@@ -165,9 +165,7 @@ class Behind:
             raise NotUp("the stack is not up. Run `make up` first")
         self.environment = {**psutil.Process(pids["api-1"]).environ(), "PYTHONPATH": os.fspath(ROOT)}
         self.gateway = psutil.Process(pids["gateway"])
-        issuer = self.environment["SIGNALBOX_ISSUER_URL"]
-        self.people = sign_people_in(issuer)
-        self.environment["NAIVE_TOKEN"] = service_token(issuer)
+        self.people = sign_people_in(self.environment["SIGNALBOX_ISSUER_URL"])
         self._pids = {name: pids[name] for name in BEHIND}
 
     def cpu_s(self) -> dict[str, float]:

@@ -36,15 +36,6 @@ class UserTokenIn(BaseModel):
     ttl_s: Annotated[int, Field(ge=-3600, le=LONG_TTL_S)] = TOKEN_TTL_S
 
 
-class TokenOut(BaseModel):
-    """An access token (RFC 6749, 5.1)."""
-
-    access_token: str
-    token_type: str = "Bearer"
-    expires_in: int
-    scope: str
-
-
 class TokenRefused(BaseModel):
     """Why there is no token (RFC 6749, 5.2)."""
 
@@ -69,6 +60,15 @@ _TOKEN_FORM = {
         },
     }
 }
+
+
+class TokenOut(BaseModel):
+    """An access token (RFC 6749, 5.1)."""
+
+    access_token: str
+    token_type: str = "Bearer"
+    expires_in: int
+    scope: str
 
 
 def build_router(keys: SigningKeys, issuer: str, audience: str, client_secret: str) -> APIRouter:
