@@ -91,8 +91,8 @@ bench-restarts: venv ## Promise 8: every process replaced twenty times under loa
 bench-fuzz: venv ## Promise 14: API, payments and issuer asked at random, 14,000 times (needs the stack up; SHORT=1)
 	$(BIN)/python -m bench.fuzz $(if $(SHORT),--cases 1000)
 
-bench-idle: venv ## What 10,000 idle connections do to everybody else (needs the stack up)
-	$(BIN)/python -m bench.idle
+bench-idle: venv ## 10,000 idle connections, slow ones, malformed requests: does p99 stay? (needs the stack up; SHORT=1)
+	$(BIN)/python -m bench.idle $(if $(SHORT),--connections 2000 --seconds 2 --turns 1)
 
 bench-memory: venv ## How much memory the idle stack needs, part by part (needs the stack up)
 	$(BIN)/python -m bench.memory
