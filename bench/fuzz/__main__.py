@@ -10,10 +10,12 @@ import argparse
 import json
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 
 from bench.fuzz.ask import Found, fuzz
-from bench.fuzz.targets import Target, own_issuer, signed_in
+from bench.fuzz.targets import Target, api, own_issuer, payments
 from bench.keep import keep
+from stack.layout import Layout
 
 TARGETS = ("api", "payments", "issuer")
 # Payments and the issuer have few routes with small forms.
@@ -29,6 +31,8 @@ def main() -> int:
     parser.add_argument("--gateway", default="http://127.0.0.1:8080")
     parser.add_argument("--payments", default="http://127.0.0.1:8160")
     parser.add_argument("--issuer", default="http://127.0.0.1:8190", help="of the stack; it is asked for tokens only")
+    secret = Layout.from_environment().secrets / "client_secret"
+    parser.add_argument("--client-secret", type=Path, default=secret, help="file; of the stack's client, for payments")
     parser.add_argument("--no-write", action="store_true", help="print only")
     options = parser.parse_args()
     found: dict[str, Found] = {}
@@ -61,7 +65,9 @@ def document(found: dict[str, Found], seed: int) -> dict[str, object]:
 def _target(name: str, options: argparse.Namespace, ending: ExitStack) -> Target:
     if name == "issuer":
         return ending.enter_context(own_issuer())
-    return signed_in(name, options.gateway if name == "api" else options.payments, options.issuer)
+    if name == "api":
+        return api(options.gateway, options.issuer)
+    return payments(options.payments, options.issuer, options.client_secret.read_text().strip())
 
 
 if __name__ == "__main__":

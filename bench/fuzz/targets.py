@@ -24,6 +24,7 @@ from bench.ports import free_port
 ROOT = Path(__file__).parent.parent.parent
 TIMEOUT_S = 30.0
 READY_S = 60.0
+CLIENT_ID = "signalbox"  # the issuer knows no other
 
 Headers = Mapping[str, str]
 
@@ -44,14 +45,29 @@ class Target:
         return document
 
 
-def signed_in(name: str, url: str, issuer: str) -> Target:
-    """Asked as nobody, as a user, and as a service that may do everything."""
-    identities: dict[str, Headers] = {"nobody": {}}
-    for who, body in (("user", {"user_id": 7}), ("service", None)):
-        answer = requests.post(f"{issuer}/development/{who}-token", json=body, timeout=TIMEOUT_S)
-        answer.raise_for_status()
-        identities[who] = {"Authorization": f"Bearer {answer.json()['access_token']}"}
-    return Target(name, url, identities)
+def api(gateway: str, issuer: str) -> Target:
+    """Asked as nobody, as a user, and as a service that may act for all users."""
+    return Target("api", gateway, {"nobody": {}, "user": _user(issuer), "service": _bearer(issuer, "service")})
+
+
+def payments(url: str, issuer: str, client_secret: str) -> Target:
+    """Asked as nobody, as a user, who may not, and as the client of the issuer that may charge."""
+    grant = {"grant_type": "client_credentials", "scope": "charges:write"}
+    answer = requests.post(f"{issuer}/token", data=grant, auth=(CLIENT_ID, client_secret), timeout=TIMEOUT_S)
+    return Target("payments", url, {"nobody": {}, "user": _user(issuer), "client": _token_of(answer)})
+
+
+def _user(issuer: str) -> Headers:
+    return _bearer(issuer, "user", {"user_id": 7})
+
+
+def _bearer(issuer: str, kind: str, body: object = None) -> Headers:
+    return _token_of(requests.post(f"{issuer}/development/{kind}-token", json=body, timeout=TIMEOUT_S))
+
+
+def _token_of(answer: requests.Response) -> Headers:
+    answer.raise_for_status()
+    return {"Authorization": f"Bearer {answer.json()['access_token']}"}
 
 
 @contextmanager
@@ -64,7 +80,7 @@ def own_issuer() -> Iterator[Target]:
         **kept,
         "SIGNALBOX_DATABASE_URL": "postgresql+asyncpg://nobody@127.0.0.1/none",  # it never asks it
         "SIGNALBOX_ISSUER_URL": url,
-        "SIGNALBOX_ISSUER_CLIENT_SECRET": secret,
+        "SIGNALBOX_CLIENT_SECRET": secret,
         "SIGNALBOX_OTLP_URL": "",
         "SIGNALBOX_DRAIN_S": "0",
     }
@@ -72,7 +88,7 @@ def own_issuer() -> Iterator[Target]:
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _await_ready(process, url)
-        basic = base64.b64encode(f"fuzz:{secret}".encode()).decode()
+        basic = base64.b64encode(f"{CLIENT_ID}:{secret}".encode()).decode()
         yield Target("issuer", url, {"nobody": {}, "client": {"Authorization": f"Basic {basic}"}})
     finally:
         process.terminate()

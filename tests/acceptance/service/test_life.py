@@ -252,8 +252,8 @@ def test_a_deploy_with_a_migration_fails_no_request_and_loses_or_doubles_no_job(
 
     env: dict[str, Any] = {}
 
-    def start(service: str, port: int, code: Path) -> Replica:
-        replica = Replica(service, port, env, tmp_path / f"{service}-{port}.log", code)
+    def start(service: str, port: int, code: Path, **changes: str) -> Replica:
+        replica = Replica(service, port, env | changes, tmp_path / f"{service}-{port}.log", code)
         ending.callback(replica.end)
         return replica
 
@@ -280,7 +280,9 @@ def test_a_deploy_with_a_migration_fails_no_request_and_loses_or_doubles_no_job(
                 assert replica.stop() == 0
                 replica.start(ROOT)
                 load.more()  # both releases side by side
-            successor = start("payments", free_port(), ROOT)
+            successor = start(
+                "payments", free_port(), ROOT, SIGNALBOX_SIGN_IN="required"
+            )  # who charges has a token by now
             payments_at.leads_to = successor.port
             assert payments.stop() == 0
             load.more()

@@ -205,8 +205,11 @@ def test_api4_unrestricted_resource_consumption(stack: Stack, strict: str, alice
         assert calm.get(f"/v2/users/{other}").status_code == 200
 
 
-def test_api5_broken_function_level_authorization(stack: Stack, anyone: httpx.Client) -> None:
-    """A route asks for its scope; reading is not writing, and what is for the platform is not there."""
+def test_api5_broken_function_level_authorization(
+    stack: Stack, anyone: httpx.Client, alice: httpx.Client, user: httpx.Client
+) -> None:
+    """A route asks for its scope; reading is not writing, charging is for none of them, and what is for the platform is
+    not there."""
     with sign_in(stack.urls, ALICE, scope="orders:read users:read") as reader:
         tag = reader.get(f"/v2/users/{ALICE}").headers["etag"]
         for answer in (
@@ -215,6 +218,13 @@ def test_api5_broken_function_level_authorization(stack: Stack, anyone: httpx.Cl
         ):
             assert (answer.status_code, kind(answer)) == (403, "missing-scope")
             assert 'error="insufficient_scope"' in answer.headers["www-authenticate"]
+    charge = {"order_id": str(uuid4()), "amount_cents": 1, "currency": "EUR"}
+    for client, status in ((anyone, 401), (alice, 403), (user, 403)):
+        token = {name: value for name, value in client.headers.items() if name == "authorization"}
+        for method in ("POST", "DELETE"):
+            where = f"{stack.urls['payments']}/v1/charges" + (f"/{charge['order_id']}" if method == "DELETE" else "")
+            body = {"json": charge} if method == "POST" else {}
+            assert httpx.request(method, where, headers=token, timeout=15, **body).status_code == status
     with sign_in(stack.urls, ALICE, scope="") as powerless:
         assert powerless.get(f"/v2/users/{ALICE}").status_code == 403
         for method, path in (("GET", "/internal/faults"), ("DELETE", "/internal/faults"), ("GET", "/metrics")):

@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from bench.fuzz.ask import fuzz
-from bench.fuzz.targets import own_issuer, signed_in
+from bench.fuzz.targets import api as api_of_all
+from bench.fuzz.targets import own_issuer, payments
 from bench.idle.__main__ import run
 from bench.idle.malformed import MALFORMED
 from bench.idle.pressure import Pressure, Target, idle, malformed, slow
@@ -30,8 +31,10 @@ def test_requests_at_random_by_its_own_description_find_nothing(stack: Stack, na
     with ExitStack() as ending:
         if name == "issuer":  # one of its own: keys that are rotated would sign everybody out
             target = ending.enter_context(own_issuer())
+        elif name == "payments":
+            target = payments(stack.urls[name], stack.urls["issuer"], stack.secret("client_secret"))
         else:
-            target = signed_in(name, stack.urls["gateway" if name == "api" else name], stack.urls["issuer"])
+            target = api_of_all(stack.urls["gateway"], stack.urls["issuer"])
         found = fuzz(target, cases=360, seed=7)
     assert not found.failures, "\n\n".join(found.failures[:5])
     assert found.server_errors == 0
