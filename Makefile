@@ -79,20 +79,20 @@ bench-telemetry: $(VENV)/bench-packages ## What telemetry costs: CPU time a requ
 bench-slo: venv ## What evaluating SLO rules costs a Prometheus: ours against Sloth's on the same 30 days (about 10 minutes)
 	nice -n 10 $(BIN)/python -m bench.slo_evaluation
 
-bench-service: $(VENV)/bench-packages ## What the service carries, and against a plain one (needs the stack up; SHORT=1)
+bench-service: $(VENV)/bench-packages ## What the service carries, and against a plain one (20 minutes, SHORT=1: 5; needs the stack up)
 	$(BIN)/python -m bench.service $(if $(SHORT),--short)
 
-bench-kills: venv ## Promise 7: workers killed fifty times
-	SIGNALBOX_KILLS=50 $(BIN)/python -m pytest tests/acceptance/service/test_jobs.py -k killed
+bench-kills: venv ## Promise 7: workers killed fifty times (needs the stack up; SHORT=1)
+	SIGNALBOX_KILLS=$(if $(SHORT),6,50) $(BIN)/python -m pytest tests/acceptance/service/test_jobs.py -k killed
 
-bench-restarts: venv ## Promise 8: every process replaced twenty times under load
-	SIGNALBOX_ROUNDS=20 $(BIN)/python -m pytest tests/acceptance/service/test_life.py -k rolling
+bench-restarts: venv ## Promise 8: every process replaced twenty times under load, and a deploy with a migration (needs the stack up; SHORT=1)
+	SIGNALBOX_ROUNDS=$(if $(SHORT),2,20) $(BIN)/python -m pytest tests/acceptance/service/test_life.py -k "rolling or deploy"
 
-bench-fuzz: venv ## Promise 14: the API asked at random, 10,000 times (needs the stack up; FUZZ="--cases 20000")
-	$(BIN)/python -m bench.fuzz $(FUZZ)
+bench-fuzz: venv ## Promise 14: API, payments and issuer asked at random, 14,000 times (needs the stack up; SHORT=1)
+	$(BIN)/python -m bench.fuzz $(if $(SHORT),--cases 1000)
 
-bench-idle: venv ## What 10,000 idle connections do to everybody else (needs the stack up)
-	$(BIN)/python -m bench.idle
+bench-idle: venv ## 10,000 idle connections, slow ones, malformed requests: does p99 stay? (needs the stack up; SHORT=1)
+	$(BIN)/python -m bench.idle $(if $(SHORT),--connections 2000 --seconds 2 --turns 1)
 
 bench-memory: venv ## How much memory the idle stack needs, part by part (needs the stack up)
 	$(BIN)/python -m bench.memory

@@ -1,7 +1,8 @@
 """``python -m bench.memory``: how much memory the running stack needs, part by part; run it on a stack that is idle.
 
 Proportional set size, so that a page which several processes share counts once; children belong to the part that
-started them (a connection of PostgreSQL is a process). Linux only. Exit code 1: more than ``MOST_MIB``.
+started them (a connection of PostgreSQL is a process). Linux only. Writes ``bench/results/memory.json``. Exit code 1:
+more than ``MOST_MIB``.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import sys
 from pathlib import Path
 
 import psutil
+
+from bench.keep import keep
 
 ROOT = Path(__file__).parent.parent
 MOST_MIB = 1.2 * 1024
@@ -35,6 +38,8 @@ def main() -> int:
     for name, mib in sorted(used.items(), key=lambda entry: -entry[1]):
         sys.stdout.write(f"{name:18} {mib:7.1f} MiB\n")
     sys.stdout.write(f"{'all':18} {total:7.1f} MiB of {MOST_MIB:.0f}\n")
+    parts = {name: round(mib, 1) for name, mib in sorted(used.items())}
+    keep("memory", {"total_mib": round(total, 1), "most_mib": round(MOST_MIB, 1), "parts_mib": parts})
     return 0 if total <= MOST_MIB else 1
 
 

@@ -167,11 +167,18 @@ def _measured(service: dict[str, Any], measured: Measured, guessed: list[str]) -
     yield from _paragraph(
         f"CPU by request, all threads, the dearest of {len(service['knee'])} runs ({how}, {machine['cores']} "
         f"cores, load {machine['load_before']:g} before it): {told}; together {1000 / sum(parts.values()):.0f} "
-        "requests a second and core. A machine with other work gives up to twice these times. The gateway and "
-        "telemetry's backends are not in it. What an order leaves behind was counted during the proof of scaling "
+        "requests a second and core. A machine with other work gives up to twice these times. "
+        f"{_beside(_cpu_ms(service))} What an order leaves behind was counted during the proof of scaling "
         "(`bench/results/scaling.json`)"
         + (f"; guessed, since not counted yet: {', '.join(guessed)}." if guessed else ".")
     )
+
+
+def _beside(cpu: dict[str, float]) -> str:
+    """What else the requests cost, as far as it was measured."""
+    if "gateway" not in cpu:
+        return "The gateway and telemetry's backends are not in it."
+    return f"The gateway takes {cpu['gateway']:.1f} ms more; telemetry's backends are not in it."
 
 
 def _assumed() -> Iterable[str]:

@@ -1,1 +1,1 @@
-"""Promise 14: the API asked at random, by its own description, as a user, as a service and as nobody."""
+"""Promise 14: API, payments and issuer asked at random, by their own descriptions, as nobody and as who may."""

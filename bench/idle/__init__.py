@@ -1,1 +1,1 @@
-"""What thousands of connections that say nothing do to those that do."""
+"""What strangers' connections, idle, slow or malformed, do to those of everybody else."""

@@ -1,6 +1,7 @@
-"""The processes that are measured: replicas of the service, or of the plain variant, on the running stack's data.
+"""The processes that are measured: replicas of the service, or of the plain variant, behind a gateway of their own.
 
-Owns starting, reading and ending them, and the CPU time of what stands behind them. Knows nothing of load.
+They use the running stack's data. Owns starting, reading and ending them, and the CPU time of what stands behind them.
+Knows nothing of load.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ import httpx
 import psutil
 
 from bench.ports import free_port
+from bench.service.people import sign_people_in
 
 ROOT = Path(__file__).parent.parent.parent
 BEHIND = ("postgres", "postgres-replica", "valkey", "payments", "worker", "collector")
 READY_S = 120.0
+SERVERS, GATEWAY = "servers", "gateway"
 
 
 class NotUp(Exception):
@@ -60,7 +63,7 @@ class Server:
         self._environment = {
             **environment,
             "SIGNALBOX_INSTANCE": f"bench-{number}",
-            "SIGNALBOX_SIGN_IN": "off",
+            "SIGNALBOX_SIGN_IN": "required",  # the plain one asks nobody
             "NAIVE": ",".join(variant.switches),
         }
         self.start()
@@ -94,14 +97,29 @@ class Server:
         return times.user + times.system
 
 
+@dataclass(frozen=True)
+class Fleet:
+    """Replicas of one variant, and the gateway at whose ``url`` they are asked."""
+
+    url: str
+    servers: Sequence[Server]
+    gateway: psutil.Process
+
+    def cpu_s(self) -> dict[str, float]:
+        """Of the replicas together, and of the gateway."""
+        times = self.gateway.cpu_times()
+        return {SERVERS: sum(server.cpu_s() for server in self.servers), GATEWAY: times.user + times.system}
+
+
 @contextmanager
-def running(variant: Variant, environment: dict[str, str], count: int = 1) -> Iterator[list[Server]]:
-    """So many replicas, ready."""
-    servers = [Server(variant, environment, number) for number in range(1, count + 1)]
+def running(behind: Behind, variant: Variant, count: int = 1) -> Iterator[Fleet]:
+    """So many replicas behind the stack's own gateway once more, ready. Raises NotUp."""
+    servers = [Server(variant, behind.environment, number) for number in range(1, count + 1)]
     try:
         for server in servers:
             server.await_ready()
-        yield servers
+        with _gateway(behind, servers) as (url, process):
+            yield Fleet(url, servers, process)
     finally:
         for server in servers:
             server.process.kill()
@@ -109,8 +127,7 @@ def running(variant: Variant, environment: dict[str, str], count: int = 1) -> It
 
 
 @contextmanager
-def gateway(behind: Behind, servers: Sequence[Server]) -> Iterator[str]:
-    """The stack's own gateway once more, before these servers. Its address. Raises NotUp."""
+def _gateway(behind: Behind, servers: Sequence[Server]) -> Iterator[tuple[str, psutil.Process]]:
     port = free_port()
     environment = {
         **behind.gateway.environ(),
@@ -129,7 +146,7 @@ def gateway(behind: Behind, servers: Sequence[Server]) -> Iterator[str]:
             time.sleep(0.1)
         else:
             raise NotUp("the gateway did not start")
-        yield url
+        yield url, psutil.Process(process.pid)
     finally:
         process.terminate()
         process.wait()
@@ -148,6 +165,7 @@ class Behind:
             raise NotUp("the stack is not up. Run `make up` first")
         self.environment = {**psutil.Process(pids["api-1"]).environ(), "PYTHONPATH": os.fspath(ROOT)}
         self.gateway = psutil.Process(pids["gateway"])
+        self.people = sign_people_in(self.environment["SIGNALBOX_ISSUER_URL"])
         self._pids = {name: pids[name] for name in BEHIND}
 
     def cpu_s(self) -> dict[str, float]:

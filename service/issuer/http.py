@@ -17,6 +17,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.edge.pagination import MAX_ID
+from service.errors import problem_responses
 from service.issuer.keys import ALGORITHM, SigningKeys
 
 TOKEN_TTL_S = 3600
@@ -35,6 +36,32 @@ class UserTokenIn(BaseModel):
     user_id: Annotated[int, Field(ge=1, le=MAX_ID)]
     scope: str = " ".join(USER_SCOPES)
     ttl_s: Annotated[int, Field(ge=-3600, le=LONG_TTL_S)] = TOKEN_TTL_S
+
+
+class TokenRefused(BaseModel):
+    """Why there is no token (RFC 6749, 5.2)."""
+
+    error: str
+
+
+# Read by hand: a parser for forms would be a package more, for this route alone.
+_TOKEN_FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/x-www-form-urlencoded": {
+                "schema": {
+                    "type": "object",
+                    "required": ["grant_type"],
+                    "properties": {
+                        "grant_type": {"const": "client_credentials"},
+                        **{name: {"type": "string"} for name in ("client_id", "client_secret", "scope")},
+                    },
+                }
+            }
+        },
+    }
+}
 
 
 class TokenOut(BaseModel):
@@ -75,7 +102,12 @@ def build_router(keys: SigningKeys, issuer: str, audience: str, client: tuple[st
         """The keys that tokens are checked against."""
         return keys.published()
 
-    @router.post("/token", response_model=None)
+    @router.post(
+        "/token",
+        response_model=TokenOut,
+        responses={**problem_responses(), 400: {"model": TokenRefused}, 401: {"model": TokenRefused}},
+        openapi_extra=_TOKEN_FORM,
+    )
     async def client_credentials(request: Request) -> TokenOut | Response:
         """A service's token for its own sake (RFC 6749, 4.4)."""
         form = {name: values[0] for name, values in parse_qs((await request.body()).decode("latin-1")).items()}
@@ -86,7 +118,7 @@ def build_router(keys: SigningKeys, issuer: str, audience: str, client: tuple[st
             return _refuse("unsupported_grant_type", 400)
         return token(f"client:{client[0]}", form.get("scope", " ".join(CLIENT_SCOPES)), CLIENT_SCOPES)
 
-    @router.post("/development/user-token")
+    @router.post("/development/user-token", responses=problem_responses())
     async def user_token(body: UserTokenIn) -> TokenOut:
         """A token as if this user had signed in. Development only: nobody is asked for a password."""
         return token(str(body.user_id), body.scope, ttl_s=body.ttl_s)

@@ -142,7 +142,7 @@ def _confirms(asked: Mapping[str, object]) -> Callable[[httpx.Response], bool]:
     def confirms(answer: httpx.Response) -> bool:
         try:
             told = answer.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
         return isinstance(told, dict) and all(told.get(name) == value for name, value in asked.items())
 

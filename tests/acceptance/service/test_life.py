@@ -1,6 +1,7 @@
 """Processes are replaced, the schema changes, and nobody notices.
 
 ``SIGNALBOX_ROUNDS`` (1) is how often every process is replaced: `make bench-restarts` does it twenty times (promise 8).
+When it is set, the figures are kept in ``bench/results/restarts.json`` and ``deploy.json``.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -25,6 +28,8 @@ from alembic import command
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from bench.keep import keep
+from bench.promises.figures import percentile
 from service.data import migrations
 from service.data.seed import SCARCE_PRODUCTS
 from stack import backends
@@ -34,19 +39,24 @@ from stack.native.credentials import Credentials
 from stack.native.launch import Blueprint, Ground, Wish
 from stack.native.render import render
 from tests.acceptance.backends import eventually
+from tests.acceptance.service.address import address
 from tests.acceptance.service.conftest import Addresses, Sql, environment, free_port
+from tests.acceptance.service.ledger import open_ledger, read_ledger
 from tests.conftest import ROOT, Stack
 
+MEASURED = "SIGNALBOX_ROUNDS" in os.environ
 ROUNDS = int(os.environ.get("SIGNALBOX_ROUNDS", "1"))
 HANDS, PER_HAND_S = 4, 5.0  # requests a second of each hand
 
 
 class Load:
-    """Readers and buyers who notice every failure. ``answers`` counts them by what came back. Of ``products`` only
-    those are asked for of which there are plenty."""
+    """Readers and buyers who notice every failure. ``answers`` counts them by what came back, ``placed`` are the orders
+    that were confirmed. Of ``products`` only those are asked for of which there are plenty."""
 
     def __init__(self, url: str, headers: Mapping[str, str], products: int) -> None:
         self.answers: Counter[str] = Counter()
+        self.placed: list[UUID] = []
+        self.waits_s: list[float] = []
         self._client = httpx.Client(base_url=url, timeout=20, headers=headers)
         self._products = range(SCARCE_PRODUCTS + 1, products + 1)
         self._enough = threading.Event()
@@ -59,6 +69,8 @@ class Load:
                 order = {"user_id": 1, "items": [{"product_id": product, "quantity": 1}]}
                 key = {"Idempotency-Key": f"life-{os.getpid()}-{turn}"}
                 answer = self._client.post("/v1/orders", json=order, headers=key)
+                if answer.status_code == 201:
+                    self.placed.append(UUID(answer.json()["id"]))
             else:
                 path = (f"/v1/products/{product}", "/v1/products?limit=5", "/v1/users/1")[turn % 4]
                 answer = self._client.get(path)
@@ -70,8 +82,20 @@ class Load:
         due, turn = monotonic(), hand * 1_000_000
         while not self._enough.is_set():
             self.answers[self._ask(turn)] += 1
+            self.waits_s.append(monotonic() - due)
             turn, due = turn + 1, due + 1 / PER_HAND_S
             sleep(max(0.0, due - monotonic()))
+
+    def more(self, answers: int = 20) -> None:
+        """Return when so many more good ones have come, or fail."""
+        before = self.answers["good"]
+        eventually(lambda: self.answers["good"] >= before + answers, f"{answers} more answers", within_s=30)
+
+    def figures(self) -> dict[str, Any]:
+        """What came of it. A wait counts from when the request was due."""
+        failed = self.answers.total() - self.answers["good"]
+        waits_ms = {f"p{q}_ms": round(percentile(self.waits_s, q / 100) * 1000, 1) for q in (50, 99)}
+        return {"requests": self.answers.total(), "failed": failed, **waits_ms}
 
     def __enter__(self) -> Load:
         for hand in self._hands:
@@ -85,24 +109,49 @@ class Load:
         self._client.close()
 
 
+UNDONE = """
+    SELECT count(*) FROM unnest($1::uuid[]) AS placed (order_id)
+    LEFT JOIN orders ON orders.id = placed.order_id
+    LEFT JOIN payments.charges ON charges.order_id = placed.order_id
+    WHERE orders.status IS DISTINCT FROM 'fulfilled' OR charges.status IS DISTINCT FROM 'captured'
+       OR charges.amount_cents <> orders.total_cents
+"""
+
+
 @pytest.mark.timeout(300 * ROUNDS + 100)
-def test_a_rolling_restart_under_load_fails_no_request(stack: Stack, user: httpx.Client) -> None:
+def test_a_rolling_restart_under_load_fails_no_request_and_loses_no_order(
+    stack: Stack, user: httpx.Client, sql: Sql
+) -> None:
     """Promise 8, through the stack's own gateway."""
     names = ("api-1", "api-2", "payments", "worker")
-    before = {name: stack.component(name)["pid"] for name in names}
+    before, started = {name: stack.component(name)["pid"] for name in names}, monotonic()
     with Load(stack.urls["gateway"], dict(user.headers), products=1000) as load:
-        eventually(lambda: load.answers["good"] > 10, "the first answers")
+        load.more()
         for _ in range(ROUNDS):
             done = stack.signalbox("restart", "--rolling", timeout_s=300)
             assert done.returncode == 0, done.stderr
-    assert set(load.answers) == {"good"}, load.answers
     after = {name: stack.component(name)["pid"] for name in names}
-    assert all(before[name] != after[name] for name in names)
+    with suppress(AssertionError):  # what is left is lost, and counted below
+        eventually(lambda: sql(UNDONE, load.placed)[0][0] == 0, "every order charged and fulfilled", within_s=60)
+    lost = sql(UNDONE, load.placed)[0][0]
+    figures = {
+        "promise": 8,
+        "rounds": ROUNDS,
+        "replaced": names,
+        **load.figures(),
+        "orders": len(load.placed),
+        "lost": lost,
+    }
+    held = figures["failed"] == lost == 0 and all(before[name] != after[name] for name in names)
+    if MEASURED:
+        keep("restarts", {**figures, "seconds": round(monotonic() - started, 1), "held": held})
+    assert held, (figures, load.answers, before, after)
 
 
-# A deploy of its own: the release before with the schema that it left, two replicas of it, and a gateway in front.
+# A deploy of its own: the release before with the schema that it left, all its processes, and a gateway in front.
 
 RELEASE_BEFORE, SCHEMA_BEFORE = "2f97519", "0002"
+PRODUCTS, STOCK = 200, 1_000_000
 
 
 @pytest.fixture
@@ -122,7 +171,7 @@ class Replica:
 
     def __init__(self, service: str, port: int, env: Mapping[str, str], log: Path, code: Path = ROOT) -> None:
         self._command = [sys.executable, "-m", "service", service, "--port", str(port)]
-        self._env, self._log, self._url = env, log, f"http://127.0.0.1:{port}"
+        self.port, self._env, self._log, self._url = port, env, log, f"http://127.0.0.1:{port}"
         self.start(code)
 
     def start(self, code: Path) -> None:
@@ -179,14 +228,18 @@ def bring_to(url: str, version: str) -> None:
     asyncio.run(run())
 
 
-@pytest.mark.timeout(600)
-def test_a_deploy_with_a_migration_fails_no_request(
+@pytest.mark.timeout(900)
+def test_a_deploy_with_a_migration_fails_no_request_and_loses_or_doubles_no_job(
     stack: Stack, addresses: Addresses, sql: Sql, scratch: str, tmp_path: Path, release_before: Path
 ) -> None:
-    url, offset = addresses.url(scratch), stack.port_offset + 7000
+    """All of it under load: the schema expands, then API, payments and workers are replaced one by one, then it
+    contracts. In this order the newer one of two always knows the older one's form."""
+    url, offset, started = addresses.url(scratch), stack.port_offset + 7000, monotonic()
     bring_to(url, SCHEMA_BEFORE)
     sql("INSERT INTO users VALUES (1, 'Ada', 'ada@example.com')", database=scratch)
-    sql("INSERT INTO products SELECT n, 'Lamp', 100, 1000000 FROM generate_series(1, 200) n", database=scratch)
+    goods = f"INSERT INTO products SELECT n, 'Lamp', 100, {STOCK} FROM generate_series(1, {PRODUCTS}) n"
+    sql(goods, database=scratch)
+    open_ledger(sql, scratch)
 
     def version() -> str:
         return str(sql("SELECT version_num FROM alembic_version", database=scratch)[0][0])
@@ -197,33 +250,61 @@ def test_a_deploy_with_a_migration_fails_no_request(
         )
         assert done.returncode == 0, done.stderr
 
-    payments_port = free_port()
-    env: dict[str, Any] = dict(
-        environment(
+    env: dict[str, Any] = {}
+
+    def start(service: str, port: int, code: Path, **changes: str) -> Replica:
+        replica = Replica(service, port, env | changes, tmp_path / f"{service}-{port}.log", code)
+        ending.callback(replica.end)
+        return replica
+
+    with ExitStack() as ending:
+        payments_at = ending.enter_context(address(free_port()))
+        env |= environment(
             stack,
             addresses,
             DATABASE_URL=url,
-            PAYMENTS_URL=f"http://127.0.0.1:{payments_port}",
+            PAYMENTS_URL=payments_at.url,
             VALKEY_URL=addresses.valkey.replace("/0", "/1"),
             SIGN_IN="off",
             DRAIN_S="2",
         )
-    )
-    replicas: list[Replica] = []
-    with ExitStack() as ending:
-        for service, port in (("payments", payments_port), ("api", 8101 + offset), ("api", 8102 + offset)):
-            replicas.append(Replica(service, port, env, tmp_path / f"{port}.log", release_before))
-            ending.callback(replicas[-1].end)
-        with gateway(tmp_path, offset, tmp_path / "gateway.log") as front, Load(front, {}, products=200) as load:
-            eventually(lambda: load.answers["good"] > 10, "the first answers")
+        payments = start("payments", payments_at.leads_to, release_before)
+        replicas = [start("api", port + offset, release_before) for port in (8101, 8102)]
+        workers = [start("worker", free_port(), release_before) for _ in range(2)]
+        with gateway(tmp_path, offset, tmp_path / "gateway.log") as front, Load(front, {}, PRODUCTS) as load:
+            load.more()
             migrate()
             expanded = version()
-            for replica in replicas[1:]:
+            load.more()  # the release before on the new schema
+            for replica in replicas:
                 assert replica.stop() == 0
                 replica.start(ROOT)
+                load.more()  # both releases side by side
+            successor = start(
+                "payments", free_port(), ROOT, SIGNALBOX_SIGN_IN="required"
+            )  # who charges has a token by now
+            payments_at.leads_to = successor.port
+            assert payments.stop() == 0
+            load.more()
+            for worker in workers:
+                assert worker.stop() == 0
+                worker.start(ROOT)
+                load.more()
             migrate("--contract")
-            sleep(1)
-    assert set(load.answers) == {"good"}, load.answers
+            load.more()
+        with suppress(AssertionError):  # what is left is lost, and counted below
+            eventually(lambda: read_ledger(sql, scratch, load.placed).lost == 0, "every order fulfilled", within_s=60)
+    seen, sold = (
+        read_ledger(sql, scratch, load.placed),
+        PRODUCTS * STOCK - sql("SELECT sum(stock) FROM products", database=scratch)[0][0],
+    )
+    charged = sql("SELECT count(*) FROM payments.charges WHERE status = 'captured'", database=scratch)[0][0]
+    figures = {"from": RELEASE_BEFORE, "schema": [SCHEMA_BEFORE, expanded, version()], **load.figures(), **asdict(seen)}
+    figures |= {"sold": int(sold), "charged": charged}
+    held = figures["failed"] == seen.lost == seen.doubled == 0 and seen.placed == charged == sold
+    if MEASURED:
+        keep("deploy", {**figures, "seconds": round(monotonic() - started, 1), "held": held})
+    assert held, (figures, load.answers)
     assert SCHEMA_BEFORE < expanded < version()
 
 

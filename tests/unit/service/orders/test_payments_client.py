@@ -119,6 +119,7 @@ async def test_a_server_that_drips_is_given_up_at_the_deadline(monkeypatch: pyte
         httpx.Response(200, html="<h1>Welcome</h1>"),
         httpx.Response(201, json={}),
         httpx.Response(201, json=[]),
+        httpx.Response(201, content=b"[" * 100_000),
         httpx.Response(201, json={"order_id": str(ORDER), "amount_cents": 1, "currency": "EUR"}),
         httpx.Response(302, headers={"location": "http://169.254.169.254/"}),
     ],
