@@ -33,8 +33,14 @@ ENVIRONMENTS = Path(__file__).parent / "environments"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _KNOWN_PASSWORDS = ("", "signalbox", "postgres", "password", "secret", "changeme", "admin")
 
+MOST_REPLICAS = 8  # each is a pool, and a value of the label that says which
+
 ServiceName = Literal["api", "worker", "payments", "issuer"]
 Environment = Literal["development", "stage", "production"]
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _package_version() -> str:
@@ -65,13 +71,13 @@ class Settings(BaseSettings):
     revision: str = "unknown"
 
     database_url: str = Field(repr=False)
-    replica_url: str = Field(default="", repr=False)
+    replica_urls: str = Field(default="", repr=False)  # of the read replicas, comma separated
     valkey_url: str = Field(default="redis://127.0.0.1:16379/0", repr=False)
     payments_url: str = "http://127.0.0.1:8160"
     otlp_url: str = "http://127.0.0.1:4318"
     telemetry: Literal["on", "off"] = "on"  # off: to measure what it costs
 
-    # Connections of this process to each of primary, replica, Valkey and payments: as many as it can use at once.
+    # Connections of this process to the primary, a replica, Valkey and payments, each: as many as it can use at once.
     pool_size: int = Field(default=10, ge=1, le=200)
     # From the outside in; what each means: service.data.engines.Timeouts.
     db_acquire_timeout_s: float = Field(default=2.0, gt=0, le=60)
@@ -106,12 +112,21 @@ class Settings(BaseSettings):
     defect: str = ""
     defect_percent: float = Field(default=100, ge=0, le=100)
 
-    @field_validator("database_url", "replica_url")
+    @field_validator("database_url")
     @classmethod
     def _asyncpg_only(cls, url: str) -> str:
         if url and not url.startswith("postgresql+asyncpg://"):
             raise ValueError("must start with postgresql+asyncpg://")
         return url
+
+    @field_validator("replica_urls")
+    @classmethod
+    def _are_replicas(cls, urls: str) -> str:
+        if len(_parts(urls)) > MOST_REPLICAS:
+            raise ValueError(f"names more than {MOST_REPLICAS}")
+        for url in _parts(urls):
+            cls._asyncpg_only(url)
+        return urls
 
     @field_validator("rate_limit")
     @classmethod
@@ -144,6 +159,11 @@ class Settings(BaseSettings):
     def instance_id(self) -> str:
         """Name of this process among its replicas, e.g. ``api-1``."""
         return self.instance or self.service_name
+
+    @property
+    def replicas(self) -> list[str]:
+        """Addresses of the database's read replicas."""
+        return _parts(self.replica_urls)
 
     @property
     def faults_allowed(self) -> bool:
@@ -183,7 +203,7 @@ def find_refusals(settings: Settings, *, filled_in: bool = False) -> list[str]:
 
 def _trusts_everybody(proxies: str) -> bool:
     """Whether a list of addresses and networks has one that holds every address."""
-    return any(one.strip() == "*" or one.strip().endswith("/0") for one in proxies.split(","))
+    return any(one == "*" or one.endswith("/0") for one in _parts(proxies))
 
 
 async def fill_in(settings: Settings, place: Secrets) -> Settings:

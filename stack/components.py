@@ -111,7 +111,7 @@ def api(number: int) -> Component:
         env={
             **SERVICE_ENV,
             "SIGNALBOX_INSTANCE": name,
-            "SIGNALBOX_REPLICA_URL": DATABASE_URL % "postgres-replica",
+            "SIGNALBOX_REPLICA_URLS": DATABASE_URL % "postgres-replica",
         },
         probe=http(name, "/readyz"),
         metrics=name,

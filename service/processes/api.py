@@ -31,7 +31,7 @@ from service.versions import VERSIONS
 def build_app(settings: Settings) -> FastAPI:
     """Users, the catalogue and orders. ``app.state.health`` is what the server drains by."""
     tel = build_telemetry(settings)
-    databases = build_databases(settings, tel, with_replica=True)
+    databases = build_databases(settings, tel, with_replicas=True)
     valkey = build_cache_client(settings.valkey_url, pool_size=settings.pool_size)
     tel.instrument_redis(valkey)
     payments = build_payments_client(settings.payments_url, pool_size=settings.pool_size)

@@ -6,7 +6,7 @@ import os
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.data.engines import Databases, Timeouts, build_engine
+from service.data.engines import Databases, Standby, Timeouts, build_engine
 from service.secrets import Rotating, build_secrets
 from service.settings import Settings
 from service.telemetry import NullTelemetry, Telemetry
@@ -19,7 +19,7 @@ def database_password(settings: Settings) -> Rotating | None:
     return Rotating(build_secrets(settings.secrets, os.environ), "database_password")
 
 
-def build_databases(settings: Settings, tel: Telemetry | NullTelemetry, *, with_replica: bool = False) -> Databases:
+def build_databases(settings: Settings, tel: Telemetry | NullTelemetry, *, with_replicas: bool = False) -> Databases:
     name = f"signalbox/{settings.instance_id}"
     timeouts = Timeouts(
         acquire_s=settings.db_acquire_timeout_s,
@@ -28,19 +28,21 @@ def build_databases(settings: Settings, tel: Telemetry | NullTelemetry, *, with_
         idle_in_transaction_s=settings.db_idle_in_transaction_timeout_s,
     )
 
-    def pool(url: str) -> AsyncEngine:
+    def pool(url: str, size: int = settings.pool_size, suffix: str = "") -> AsyncEngine:
         return build_engine(
             url,
-            pool_size=settings.pool_size,
-            application_name=name,
+            pool_size=size,
+            application_name=name + suffix,
             timeouts=timeouts,
             password=database_password(settings),
         )
 
     primary = pool(settings.database_url)
     tel.instrument_engine(primary, pool_name="primary")
-    if not (with_replica and settings.replica_url):
-        return Databases(primary)
-    replica = pool(settings.replica_url)
-    tel.instrument_engine(replica, pool_name="replica")
-    return Databases(primary, replica)
+    standbys = []
+    for number, url in enumerate(settings.replicas if with_replicas else (), 1):
+        reads = pool(url)
+        pool_name = "replica" if number == 1 else f"replica-{number}"
+        tel.instrument_engine(reads, pool_name=pool_name)
+        standbys.append(Standby(pool_name, reads, looks=pool(url, 1, "/looks")))
+    return Databases(primary, standbys)

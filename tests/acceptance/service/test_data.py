@@ -19,7 +19,7 @@ from sqlalchemy import text
 from service.catalog.model import Product
 from service.data import cache as cache_module
 from service.data.cache import Cache, build_cache_client
-from service.data.engines import Databases, DatabaseUnavailable, Timeouts, build_engine
+from service.data.engines import Databases, DatabaseUnavailable, Standby, Timeouts, build_engine
 from service.data.replica import MOST_LAG_S
 from tests.acceptance.backends import eventually
 from tests.acceptance.service.conftest import Addresses, Process, Sql, free_port, run_api
@@ -159,7 +159,7 @@ def paused(addresses: Addresses) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def reader(stack: Stack, addresses: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     log = tmp_path_factory.mktemp("reader") / "api.log"
-    with run_api(stack, addresses, log, REPLICA_URL=replica_url(addresses)) as api:
+    with run_api(stack, addresses, log, REPLICA_URLS=replica_url(addresses)) as api:
         eventually(lambda: reads(api, "replica", "") or not api.http.get("/v1/users/1"), "a read from the replica")
         yield api
 
@@ -201,7 +201,7 @@ def test_a_replica_that_lags_gets_no_reads_until_it_has_caught_up(reader: Proces
 
     with paused(addresses):
         eventually(refused, "reads that leave a lagging replica", within_s=MOST_LAG_S + 10, every_s=0.5)
-        assert reader.counter("db_replica_lag_seconds") > MOST_LAG_S
+        assert reader.counter('db_replica_lag_seconds{db_client_connection_pool_name="replica"}') > MOST_LAG_S
 
     def accepted() -> bool:
         before = reads(reader, "replica", "")
@@ -211,9 +211,54 @@ def test_a_replica_that_lags_gets_no_reads_until_it_has_caught_up(reader: Proces
     eventually(accepted, "reads on the replica again")
 
 
+def test_reads_are_spread_over_the_replicas_that_are_there(stack: Stack, addresses: Addresses, tmp_path: Path) -> None:
+    gone = f"postgresql+asyncpg://signalbox:x@127.0.0.1:{free_port()}/signalbox"
+    three = ",".join([replica_url(addresses), gone, replica_url(addresses)])
+    with run_api(stack, addresses, tmp_path / "api.log", REPLICA_URLS=three) as api:
+        pools = ("replica", "replica-2", "replica-3")
+
+        def read_somewhere() -> bool:
+            assert api.http.get("/v1/users/1").status_code == 200
+            return min(reads(api, "replica", ""), reads(api, "replica-3", "")) > 0
+
+        eventually(read_somewhere, "reads from both replicas")
+        before = [reads(api, pool, "") for pool in pools]
+        assert {api.http.get(f"/v1/users/{number}").status_code for number in range(1, 21)} == {200}
+        assert [reads(api, pool, "") - was for pool, was in zip(pools, before, strict=True)] == [10, 0, 10]
+
+
+def test_a_slow_read_and_a_full_pool_do_not_send_the_replica_away(addresses: Addresses) -> None:
+    """Its only connection is taken by a read that is too slow for a replica; who comes meanwhile is answered as well."""
+
+    async def scenario() -> None:
+        def engine(url: str) -> Any:
+            return build_engine(url, pool_size=1, application_name="signalbox/full", timeouts=Timeouts())
+
+        replica = replica_url(addresses)
+        standby = Standby("replica", engine(replica), engine(replica))
+        databases = Databases(engine(addresses.database), [standby])
+        databases.start()
+        try:
+            async with asyncio.timeout(10):
+                while standby.state.refuses() is not None:
+                    await asyncio.sleep(0.05)
+            slow = asyncio.create_task(databases.read(text("SELECT pg_sleep(1.5)")))
+            await asyncio.sleep(0.1)
+            others = [asyncio.create_task(databases.read(text("SELECT 1 AS one"))) for _ in range(5)]
+            while not slow.done():
+                assert standby.state.refuses() is None
+                await asyncio.sleep(0.05)
+            assert [(await other)[0].one for other in others] == [1] * 5
+            await slow
+        finally:
+            await databases.dispose()
+
+    asyncio.run(scenario())
+
+
 def test_without_a_replica_nothing_fails(stack: Stack, addresses: Addresses, tmp_path: Path) -> None:
     gone = f"postgresql+asyncpg://signalbox:x@127.0.0.1:{free_port()}/signalbox"
-    with run_api(stack, addresses, tmp_path / "api.log", REPLICA_URL=gone) as api:
+    with run_api(stack, addresses, tmp_path / "api.log", REPLICA_URLS=gone) as api:
         with ThreadPoolExecutor(4) as hands:
             answers = list(hands.map(lambda n: api.http.get(f"/v1/users/{n}").status_code, range(1, 41)))
         assert set(answers) == {200}
@@ -226,7 +271,7 @@ def test_without_a_primary_what_is_read_is_read_all_the_same(
     """It is the same for all processes: were they not ready without it, the gateway would have nobody to ask."""
     gone = f"postgresql+asyncpg://signalbox:x@127.0.0.1:{free_port()}/signalbox"
     replica = replica_url(addresses)
-    with run_api(stack, addresses, tmp_path / "api.log", DATABASE_URL=gone, REPLICA_URL=replica) as api:
+    with run_api(stack, addresses, tmp_path / "api.log", DATABASE_URL=gone, REPLICA_URLS=replica) as api:
         eventually(lambda: api.http.get("/v1/users/1").status_code == 200, "a read from the replica")
         assert {api.http.get(f"/v1/products/{number}").status_code for number in range(1, 11)} == {200}
         assert api.http.get("/readyz").status_code == 200

@@ -51,7 +51,9 @@ def test_faults_are_allowed_in_development_only(
     ("name", "value"),
     [
         ("DATABASE_URL", "mysql://hunter2@db/x"),
-        ("REPLICA_URL", "postgresql://hunter2@db/x"),
+        ("REPLICA_URLS", "postgresql://hunter2@db/x"),
+        ("REPLICA_URLS", f"{DATABASE},postgresql://hunter2@db/x"),
+        ("REPLICA_URLS", ",".join([DATABASE] * 9)),
         ("POOL_SIZE", "0"),
         ("POOL_SIZE", "many"),
         ("DRAIN_S", "-1"),
@@ -67,6 +69,12 @@ def test_a_setting_out_of_bounds_is_refused_by_name(monkeypatch: pytest.MonkeyPa
     assert [error["loc"] for error in refused.value.errors()] == [(name.lower(),)]
 
 
+def test_there_may_be_several_replicas_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings("api").replicas == []
+    monkeypatch.setenv("SIGNALBOX_REPLICA_URLS", f"{DATABASE}, {DATABASE}2")
+    assert load_settings("api").replicas == [DATABASE, f"{DATABASE}2"]
+
+
 def test_there_is_no_default_database(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SIGNALBOX_DATABASE_URL")
     with pytest.raises(ValidationError, match="database_url"):
@@ -74,7 +82,7 @@ def test_there_is_no_default_database(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_addresses_with_passwords_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SIGNALBOX_REPLICA_URL", DATABASE)
+    monkeypatch.setenv("SIGNALBOX_REPLICA_URLS", DATABASE)
     monkeypatch.setenv("SIGNALBOX_VALKEY_URL", "redis://:hunter2@127.0.0.1/0")
     settings = load_settings("api")
     assert "hunter2" not in repr(settings)
