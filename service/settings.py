@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     pool_size: int = Field(default=10, ge=1, le=200)
     # From the outside in; what each means: service.data.engines.Timeouts.
     db_acquire_timeout_s: float = Field(default=2.0, gt=0, le=60)
-    db_connect_timeout_s: float = Field(default=3.0, gt=0, le=60)
+    db_connect_timeout_s: float = Field(default=1.5, gt=0, le=60)
     db_statement_timeout_s: float = Field(default=5.0, gt=0, le=600)
     db_idle_in_transaction_timeout_s: float = Field(default=10.0, gt=0, le=600)
     # The budget of a request. Below what a leaving server waits for requests in hand (server.FINISH_TIMEOUT_S).

@@ -10,8 +10,9 @@ single round trip. ``data.replica`` says when a read goes to the primary instead
 behind, or its caller has just written. So does a read that its replica takes too long for. What must not be old whoever
 asks uses ``read_primary``.
 
-How long anything may take is bounded four times, each above what it waits for, and all of it by the deadline of the
-request or job (``service.deadline``), which cancels the statement on the server.
+How long anything may take is bounded four times, and all of it by the deadline of the request or job
+(``service.deadline``), which cancels the statement on the server. A primary that cannot be reached is left alone by a
+circuit breaker, and callers are told at once; that it is slow, that a lock or the pool is taken, opens nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Executable, Row, text
+from sqlalchemy import Executable, Row, event, text
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -33,6 +35,7 @@ from service.data.leaks import ConnectionLeaks
 from service.data.replica import TIMEOUT_S as REPLICA_TIMEOUT_S
 from service.data.replica import Reason, Replica, own_writes, watch
 from service.errors import Unavailable
+from service.outbound import OPEN_S, Breaker, CircuitOpen
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class Timeouts:
     """
 
     acquire_s: float = 2.0
-    connect_s: float = 3.0
+    connect_s: float = 1.5  # less than the most hurried caller waits (payments' two seconds), or nobody ever learns
     statement_s: float = 5.0
     idle_in_transaction_s: float = 10.0
 
@@ -82,7 +85,7 @@ def build_engine(
     There is no ping before each use, which would double the round trips of a read: when the server goes away, the
     first statement to notice fails, and the pool throws away every connection that it had until then.
     """
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         pool_size=pool_size,
         max_overflow=0,
@@ -99,6 +102,17 @@ def build_engine(
             },
         },
     )
+    event.listen(engine.sync_engine, "handle_error", _let_go)
+    return engine
+
+
+def _let_go(context: ExceptionContext) -> None:
+    """A server that does not even say that a statement took too long will not say anything to a ROLLBACK either."""
+    if isinstance(context.original_exception, TimeoutError) and context.connection is not None:
+        connection = context.connection.connection.driver_connection
+        assert connection is not None
+        connection.terminate()
+        context.is_disconnect = True
 
 
 class DatabaseUnavailable(Unavailable):
@@ -111,6 +125,10 @@ class DatabaseUnreachable(DatabaseUnavailable):
     """No connection to it can be made, or one that there was has ended."""
 
 
+class PoolExhausted(DatabaseUnavailable):
+    """None of this process' own connections became free in time."""
+
+
 class Standby:
     """A replica: the pool that reads go to, and beside it one connection over which it is looked at."""
 
@@ -121,10 +139,13 @@ class Standby:
 
     async def read(self, statement: Executable) -> Sequence[Row[Any]]:
         """Rows of ``statement``."""
-        return await _read(self._reads, statement)
+        with _telling_unavailable():
+            async with self._reads.connect() as connection:
+                return (await connection.execute(statement)).all()
 
     async def _replayed(self) -> int:
-        return int((await _read(self._looks, _REPLAYED))[0].position)
+        async with self._looks.connect() as connection:
+            return int((await connection.execute(_REPLAYED)).one().position)
 
     async def dispose(self) -> None:
         """Close every connection."""
@@ -138,6 +159,7 @@ class Databases:
     def __init__(self, primary: AsyncEngine, standbys: Sequence[Standby] = ()) -> None:
         self._primary = primary
         self._primary_reads = _autocommit(primary)
+        self._breaker = Breaker("postgres")
         self._standbys = deque(standbys)  # whose turn it is, first
         self._count = {reason: telemetry.metrics.db_reads.labels("primary", reason) for reason in _REASONS}
         self._watching: asyncio.Task[None] | None = None
@@ -156,14 +178,14 @@ class Databases:
         if writes is not None:
             writes.written = True
         self._leaks.strike()
-        with _telling_unavailable():
+        with self._asking():
             async with self._primary.begin() as connection:
                 yield connection
 
     async def read(self, statement: Executable) -> Sequence[Row[Any]]:
         """Rows of ``statement`` from a replica where that will do, else from the primary."""
         if not self._standbys:
-            return await _read(self._primary_reads, statement)
+            return await self.read_primary(statement)
         standby = self._next()
         if isinstance(standby, Standby):
             reason: Reason = "busy"
@@ -180,7 +202,7 @@ class Databases:
         else:
             reason = standby
         self._count[reason].inc()
-        return await _read(self._primary_reads, statement)
+        return await self.read_primary(statement)
 
     def _next(self) -> Standby | Reason:
         """The next replica that may answer; when none may, why the one that comes closest may not."""
@@ -195,7 +217,20 @@ class Databases:
 
     async def read_primary(self, statement: Executable) -> Sequence[Row[Any]]:
         """Rows of ``statement`` as of now."""
-        return await _read(self._primary_reads, statement)
+        with self._asking():
+            async with self._primary_reads.connect() as connection:
+                return (await connection.execute(statement)).all()
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Around whatever is asked of the primary."""
+        try:
+            with self._breaker.call(DatabaseUnreachable, unheard=(PoolExhausted,)), _telling_unavailable():
+                yield
+        except CircuitOpen as error:
+            refusal = DatabaseUnavailable("the database could not be reached just now and was not asked")
+            refusal.headers = {"Retry-After": f"{OPEN_S:.0f}"}
+            raise refusal from error
 
     async def position(self) -> int:
         """Where the primary's log ends now, as a number of bytes: all that was committed so far lies before it."""
@@ -250,12 +285,6 @@ def _autocommit(engine: AsyncEngine) -> AsyncEngine:
     return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
-async def _read(engine: AsyncEngine, statement: Executable) -> Sequence[Row[Any]]:
-    with _telling_unavailable():
-        async with engine.connect() as connection:
-            return (await connection.execute(statement)).all()
-
-
 async def _first_of(tries: Iterable[Coroutine[Any, Any, object]]) -> None:
     """Wait until one of them has succeeded. Raises what the last one raised when none has."""
     tasks = [asyncio.create_task(one) for one in tries]
@@ -278,7 +307,7 @@ def _telling_unavailable() -> Iterator[None]:
     try:
         yield
     except PoolTimeoutError as error:
-        raise DatabaseUnavailable("no connection to the database was free in time") from error
+        raise PoolExhausted("no connection to the database was free in time") from error
     except OSError as error:  # refused, reset; or not even a word that it takes too long
         raise DatabaseUnreachable("the database cannot be reached") from error
     except DBAPIError as error:

@@ -23,6 +23,7 @@ from service.data.engines import Databases, DatabaseUnavailable, Standby, Timeou
 from service.data.replica import MOST_LAG_S
 from tests.acceptance.backends import eventually
 from tests.acceptance.service.conftest import Addresses, Process, Sql, free_port, run_api
+from tests.acceptance.service.wire import wire_to
 from tests.conftest import Stack
 
 SHORT_S = 0.3
@@ -34,6 +35,16 @@ async def pool(url: str, **timeouts: float) -> AsyncIterator[Databases]:
     databases = Databases(
         build_engine(url, pool_size=1, application_name="signalbox/timeouts", timeouts=Timeouts(**timeouts))
     )
+    try:
+        yield databases
+    finally:
+        await databases.dispose()
+
+
+@asynccontextmanager
+async def many(url: str) -> AsyncIterator[Databases]:
+    """With the service's own time-outs, and a connection for each of ten callers."""
+    databases = Databases(build_engine(url, pool_size=10, application_name="signalbox/timeouts"))
     try:
         yield databases
     finally:
@@ -126,6 +137,57 @@ def test_a_deadline_ends_the_statement_on_the_server_too(addresses: Addresses, s
 
     asyncio.run(scenario())
     eventually(lambda: sql(busy)[0][0] == 0, "the end of the statement on the server", within_s=3)
+
+
+# the circuit to the primary
+
+
+def test_a_primary_that_says_nothing_any_more_is_asked_no_more_until_it_is_back(addresses: Addresses) -> None:
+    async def ask(databases: Databases) -> str:
+        try:
+            async with asyncio.timeout(8), databases.transaction() as connection:
+                await connection.execute(text("SELECT 1"))
+        except (DatabaseUnavailable, TimeoutError) as error:
+            return str(error)
+        return "answered"
+
+    async def scenario() -> tuple[float, float, str, list[str]]:
+        async with wire_to(addresses.database) as wire, many(wire.url) as databases:
+            assert await asyncio.gather(*(ask(databases) for _ in range(20))) == ["answered"] * 20
+            wire.cut()
+            started, said = monotonic(), ""
+            while "not asked" not in said and monotonic() < started + 30:
+                said = (await asyncio.gather(*(ask(databases) for _ in range(10))))[-1]
+            opened_after_s, started = monotonic() - started, monotonic()
+            refused = await ask(databases)
+            refused_after_s = monotonic() - started
+            wire.mend()
+            for _ in range(100):
+                if await ask(databases) == "answered":
+                    break
+                await asyncio.sleep(0.1)
+            return opened_after_s, refused_after_s, refused, [await ask(databases) for _ in range(20)]
+
+    opened_after_s, refused_after_s, refused, after = asyncio.run(scenario())
+    assert opened_after_s < 15
+    assert refused_after_s < 0.1
+    assert "was not asked" in refused
+    assert after == ["answered"] * 20
+
+
+def test_slow_statements_and_a_full_pool_open_no_circuit(addresses: Addresses) -> None:
+    async def scenario() -> int:
+        async with pool(addresses.database, statement_s=0.1, acquire_s=0.1) as databases:
+            for _ in range(12):
+                with pytest.raises(DatabaseUnavailable):
+                    await databases.read(text("SELECT pg_sleep(1)"))
+            async with databases.transaction():
+                for _ in range(12):
+                    with pytest.raises(DatabaseUnavailable):
+                        await databases.read(text("SELECT 1"))
+            return int((await databases.read(text("SELECT 1 AS one")))[0].one)
+
+    assert asyncio.run(scenario()) == 1
 
 
 # the replica
@@ -228,7 +290,7 @@ def test_reads_are_spread_over_the_replicas_that_are_there(stack: Stack, address
 
 
 def test_a_slow_read_and_a_full_pool_do_not_send_the_replica_away(addresses: Addresses) -> None:
-    """Its only connection is taken by a read that is too slow for a replica; who comes meanwhile is answered as well."""
+    """Its only connection is taken by a read that is too slow; who comes meanwhile is answered as well."""
 
     async def scenario() -> None:
         def engine(url: str) -> Any:
@@ -239,9 +301,10 @@ def test_a_slow_read_and_a_full_pool_do_not_send_the_replica_away(addresses: Add
         databases = Databases(engine(addresses.database), [standby])
         databases.start()
         try:
-            async with asyncio.timeout(10):
-                while standby.state.refuses() is not None:
-                    await asyncio.sleep(0.05)
+            for _ in range(200):
+                if standby.state.refuses() is None:
+                    break
+                await asyncio.sleep(0.05)
             slow = asyncio.create_task(databases.read(text("SELECT pg_sleep(1.5)")))
             await asyncio.sleep(0.1)
             others = [asyncio.create_task(databases.read(text("SELECT 1 AS one"))) for _ in range(5)]
