@@ -11,17 +11,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from time import perf_counter, time
 
-from pgqueuer.db import AsyncpgDriver
 from pgqueuer.errors import RetryRequested
 from pgqueuer.executors import EntrypointExecutor
 from pgqueuer.models import Context, Job
 from pgqueuer.qm import QueueManager
 
 from service import deadline, telemetry
-from service.data.engines import Password
+from service.data.engines import Password, Timeouts
 from service.data.quarantine import CautiousQueries
 from service.data.queue import DEADLINE_HEADER, MESSAGING
-from service.data.queue_connection import close, connect
+from service.data.queue_connection import QueueDriver, close, connect
 
 # A killed worker's jobs are back after this long. The beat goes out twice as often, and one that fails leaves time
 # for the next (PgQueuer, "Heartbeat": interval T/2, flushed within T/8).
@@ -61,9 +60,11 @@ class Consumer:
         *,
         application_name: str,
         password: Password | None = None,
+        timeouts: Timeouts = Timeouts(),
     ) -> None:
         self._database_url = database_url
         self._password = password
+        self._timeouts = timeouts
         self._handlers = handlers
         self._application_name = application_name
         self._manager: QueueManager | None = None
@@ -84,9 +85,9 @@ class Consumer:
 
     async def run(self) -> None:
         """Work until ``stop``, then finish the jobs in hand. Raises when the database goes away."""
-        connection = await connect(self._database_url, self._application_name, self._password)
+        connection = await connect(self._database_url, self._application_name, self._password, self._timeouts)
         try:
-            queries = CautiousQueries(AsyncpgDriver(connection))
+            queries = CautiousQueries(QueueDriver(connection))
             manager = QueueManager(queries)
             queries.in_hand = manager.job_context  # there from being handed out until nothing more is done with it
             for queue in self._handlers:

@@ -19,21 +19,24 @@ def database_password(settings: Settings) -> Rotating | None:
     return Rotating(build_secrets(settings.secrets, os.environ), "database_password")
 
 
-def build_databases(settings: Settings, tel: Telemetry | NullTelemetry, *, with_replicas: bool = False) -> Databases:
-    name = f"signalbox/{settings.instance_id}"
-    timeouts = Timeouts(
+def database_timeouts(settings: Settings) -> Timeouts:
+    return Timeouts(
         acquire_s=settings.db_acquire_timeout_s,
         connect_s=settings.db_connect_timeout_s,
         statement_s=settings.db_statement_timeout_s,
         idle_in_transaction_s=settings.db_idle_in_transaction_timeout_s,
     )
 
+
+def build_databases(settings: Settings, tel: Telemetry | NullTelemetry, *, with_replicas: bool = False) -> Databases:
+    name = f"signalbox/{settings.instance_id}"
+
     def pool(url: str, size: int = settings.pool_size, suffix: str = "") -> AsyncEngine:
         return build_engine(
             url,
             pool_size=size,
             application_name=name + suffix,
-            timeouts=timeouts,
+            timeouts=database_timeouts(settings),
             password=database_password(settings),
         )
 

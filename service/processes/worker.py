@@ -21,7 +21,7 @@ from service.orders.keys import SqlOrderKeys
 from service.orders.payments_client import HttpPayments, build_payments_client
 from service.orders.repository import CANCEL_QUEUE, FULFIL_QUEUE, SqlOrderRepository
 from service.orders.workflow import RESERVATION_TTL_S, fulfil_order
-from service.processes.pools import build_databases, database_password
+from service.processes.pools import build_databases, database_password, database_timeouts
 from service.settings import Settings
 from service.worker import Worker
 
@@ -63,10 +63,11 @@ def build_app(settings: Settings) -> FastAPI:
 
     scheduled = dict(zip(SCHEDULE, (release_expired, forget, forget_keys), strict=True))
     jobs = {FULFIL_QUEUE: fulfil, CANCEL_QUEUE: cancel_charge, **scheduled}
-    name, password = f"signalbox/{settings.instance_id}", database_password(settings)
+    url, name = settings.database_url, f"signalbox/{settings.instance_id}"
+    how = {"password": database_password(settings), "timeouts": database_timeouts(settings)}
     worker = Worker(
-        lambda: Consumer(settings.database_url, jobs, application_name=f"{name}/queue", password=password),
-        lambda: Scheduler(settings.database_url, SCHEDULE, application_name=f"{name}/schedule", password=password),
+        lambda: Consumer(url, jobs, application_name=f"{name}/queue", **how),
+        lambda: Scheduler(url, SCHEDULE, application_name=f"{name}/schedule", **how),
     )
     for queue in jobs:
         tel.observe_queue(queue, partial(observe_queue, databases, queue))

@@ -12,23 +12,28 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 
 from service.data import migrations
-from service.data.engines import Databases, build_engine
+from service.data.consumer import Consumer
+from service.data.engines import Databases, Timeouts, build_engine
 from service.data.queue import enqueue
+from service.data.queue_connection import close, connect
+from service.data.schedule import Scheduler
 from service.orders.model import Line
 from service.orders.repository import SqlOrderRepository
 from tests.acceptance.backends import eventually
 from tests.acceptance.service.conftest import Addresses, Sql, environment, free_port
 from tests.acceptance.service.deadly_worker import QUEUE
+from tests.acceptance.service.wire import wire_to
 from tests.conftest import ROOT, Stack
 
 KILLS = int(os.environ.get("SIGNALBOX_KILLS", "4"))
@@ -139,6 +144,55 @@ def test_workers_killed_at_any_moment_lose_no_order_and_fulfil_none_twice(
         eventually(all_done, "every order fulfilled", within_s=90, every_s=0.5)
     done = [row[0] for row in sql("SELECT order_id FROM fulfilments", database=database)]
     assert sorted(done) == sorted(placed), "lost or doubled"
+
+
+def test_a_database_that_says_nothing_any_more_ends_consumer_and_scheduler_in_bounded_time(
+    addresses: Addresses, database: str
+) -> None:
+    """With a job in hand, whose end nobody can be told of. Their worker then makes new ones, until it is back."""
+    taken = asyncio.Event()
+
+    async def work(payload: str, headers: Mapping[str, str]) -> None:
+        taken.set()
+        await asyncio.sleep(3)
+
+    async def ended_after_s(runner: Consumer | Scheduler, since: float) -> float:
+        with pytest.raises((OSError, asyncpg.InterfaceError, asyncpg.PostgresError)):
+            await runner.run()
+        return monotonic() - since
+
+    async def scenario() -> list[float]:
+        async with wire_to(addresses.url(database)) as wire:
+            consumer = Consumer(wire.url, {QUEUE: work}, application_name="test")
+            scheduler = Scheduler(wire.url, {"tick": "* * * * * *"}, application_name="test")
+            databases = Databases(build_engine(addresses.url(database), pool_size=1, application_name="test"))
+            since = monotonic()
+            ends = [asyncio.create_task(ended_after_s(runner, since)) for runner in (consumer, scheduler)]
+            async with databases.transaction() as connection:
+                await enqueue(connection, QUEUE, "")
+            await databases.dispose()
+            await asyncio.wait_for(taken.wait(), 10)
+            wire.cut()
+            cut_after_s = monotonic() - since
+            return [end - cut_after_s for end in await asyncio.gather(*ends)]
+
+    assert max(asyncio.run(scenario())) < 16
+
+
+def test_the_queues_own_connections_are_bounded_by_the_server_as_well(addresses: Addresses) -> None:
+    async def scenario() -> dict[str, str]:
+        connection = await connect(addresses.database, "test", timeouts=Timeouts(idle_in_transaction_s=7))
+        try:
+            names = ("statement_timeout", "idle_in_transaction_session_timeout", "tcp_keepalives_idle")
+            return {name: await connection.fetchval(f"SHOW {name}") for name in names}
+        finally:
+            await close(connection)
+
+    assert asyncio.run(scenario()) == {
+        "statement_timeout": "9s",
+        "idle_in_transaction_session_timeout": "7s",
+        "tcp_keepalives_idle": "30",
+    }
 
 
 def jobs(stack: Stack, addresses: Addresses, database: str, *words: str) -> tuple[int, Any]:
