@@ -73,6 +73,9 @@ class Settings(BaseSettings):
     database_url: str = Field(repr=False)
     replica_urls: str = Field(default="", repr=False)  # of the read replicas, comma separated
     valkey_url: str = Field(default="redis://127.0.0.1:16379/0", repr=False)
+    quota_url: str = Field(
+        default="", repr=False
+    )  # of the Valkey that counts requests; empty: the same, beside the cache
     payments_url: str = "http://127.0.0.1:8160"
     otlp_url: str = "http://127.0.0.1:4318"
     telemetry: Literal["on", "off"] = "on"  # off: to measure what it costs
@@ -166,6 +169,11 @@ class Settings(BaseSettings):
         return _parts(self.replica_urls)
 
     @property
+    def counting_url(self) -> str:
+        """Where requests are counted."""
+        return self.quota_url or self.valkey_url
+
+    @property
     def faults_allowed(self) -> bool:
         """Whether faults may be switched on: only ever in development."""
         return self.environment == "development" and self.faults == "on"
@@ -178,8 +186,9 @@ def find_refusals(settings: Settings, *, filled_in: bool = False) -> list[str]:
     """
     if settings.environment != "production":
         return []
-    issuer, database, valkey = (
-        urlsplit(url) for url in (settings.issuer_url, settings.database_url, settings.valkey_url)
+    issuer, database, valkey, quotas = (
+        urlsplit(url)
+        for url in (settings.issuer_url, settings.database_url, settings.valkey_url, settings.counting_url)
     )
     from_elsewhere = bool(settings.secrets) and not filled_in
     known_keys = DEVELOPMENT_CURSOR_KEY in settings.cursor_keys.split(",")
@@ -193,6 +202,9 @@ def find_refusals(settings: Settings, *, filled_in: bool = False) -> list[str]:
         "DATABASE_URL: no password, or one that everybody tries": (database.password or "") in _KNOWN_PASSWORDS
         and not from_elsewhere,
         "VALKEY_URL: no password, or one that everybody tries": (valkey.password or "") in _KNOWN_PASSWORDS
+        and not from_elsewhere,
+        "QUOTA_URL: no password, or one that everybody tries": bool(settings.quota_url)
+        and (quotas.password or "") in _KNOWN_PASSWORDS
         and not from_elsewhere,
         "TRUSTED_PROXIES: anybody may say who he is; name the gateway's network": _trusts_everybody(
             settings.trusted_proxies
@@ -217,6 +229,8 @@ async def fill_in(settings: Settings, place: Secrets) -> Settings:
         changes["cursor_keys"] = keys
     if password := await place.read("valkey_password"):
         changes["valkey_url"] = _with_password(settings.valkey_url, password)
+        if settings.quota_url:
+            changes["quota_url"] = _with_password(settings.quota_url, password)
     if password := await place.read("database_password"):
         changes["database_url"] = _with_password(settings.database_url, password)
     return settings.model_copy(update=changes)

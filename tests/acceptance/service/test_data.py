@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+from redis.asyncio import Redis
 from sqlalchemy import text
 
 from service.catalog.model import Product
@@ -365,17 +367,22 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache_module, "TIMEOUT_S", 5.0)
 
 
+async def clear(client: Redis) -> None:
+    async for key in client.scan_iter("of-a-test:*"):
+        await client.delete(key)
+
+
 @asynccontextmanager
 async def caches(addresses: Addresses, count: int = 1, **more: Any) -> AsyncIterator[list[Cache[Product]]]:
     """Caches of the same values, each with a client of its own like processes have."""
     clients = [build_cache_client(addresses.valkey, pool_size=10) for _ in range(count)]
     options = {"ttl_s": 30.0, "absent_ttl_s": 30.0, **more}
     made = [Cache(client, "of-a-test", Product, **options) for client in clients]
-    await made[0].forget("k")
+    await clear(clients[0])
     try:
         yield made
     finally:
-        await made[0].forget("k")
+        await clear(clients[0])
         for client in clients:
             await client.aclose()
 
@@ -420,15 +427,53 @@ def test_who_leaves_early_cancels_nobody_elses_load(addresses: Addresses) -> Non
 
 
 @pytest.mark.usefixtures("patient")
-def test_that_something_is_not_there_is_remembered_until_it_is_forgotten(addresses: Addresses) -> None:
+def test_that_something_is_not_there_is_remembered_for_a_shorter_time(addresses: Addresses) -> None:
     async def scenario() -> None:
         source = Source(None, takes_s=0)
-        async with caches(addresses) as (cache,):
+        async with caches(addresses, absent_ttl_s=0.5) as (cache,):
             assert [await cache.get("k", source.load) for _ in range(3)] == [None] * 3
             assert source.asked == 1
             source.value = PRODUCT
-            await cache.forget("k")
+            await asyncio.sleep(0.6)
             assert await cache.get("k", source.load) == PRODUCT
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.usefixtures("patient")
+def test_copies_that_are_made_together_do_not_expire_together(addresses: Addresses) -> None:
+    async def scenario() -> list[int]:
+        source = Source(takes_s=0)
+        async with caches(addresses, ttl_s=600.0) as (cache,), build_cache_client(addresses.valkey, pool_size=1) as own:
+            await asyncio.gather(*(cache.get(number, source.load) for number in range(50)))
+            return [await own.pttl(cache.entry(number)) for number in range(50)]
+
+    left_ms = asyncio.run(scenario())
+    assert all(530_000 < left <= 660_000 for left in left_ms)
+    assert max(left_ms) - min(left_ms) > 60_000
+
+
+@pytest.mark.usefixtures("patient")
+def test_versions_that_know_different_shapes_never_read_each_others_copies(addresses: Addresses) -> None:
+    @dataclass(frozen=True)
+    class Product:  # as it might become
+        id: int
+        name: str
+
+    async def scenario() -> None:
+        async with caches(addresses) as (now,), build_cache_client(addresses.valkey, pool_size=1) as client:
+            later = Cache(client, "of-a-test", Product, ttl_s=30, absent_ttl_s=30)
+            other_meaning = Cache(client, "of-a-test", type(PRODUCT), ttl_s=30, absent_ttl_s=30, version=2)
+            source = Source(takes_s=0)
+            assert await now.get("k", source.load) == PRODUCT
+
+            async def load_later() -> Product:
+                return Product(1, "Slim Oak Desk")
+
+            assert await later.get("k", load_later) == Product(1, "Slim Oak Desk")
+            assert await other_meaning.get("k", source.load) == PRODUCT
+            assert await now.get("k", source.load) == PRODUCT
+            assert source.asked == 2
 
     asyncio.run(scenario())
 
@@ -453,16 +498,19 @@ def test_a_copy_is_loaded_anew_before_it_expires_while_its_readers_are_served(ad
 
 
 @pytest.mark.usefixtures("patient")
-def test_a_load_that_began_before_a_write_leaves_no_old_value_behind(addresses: Addresses) -> None:
+def test_a_load_that_outlives_its_lease_leaves_no_old_value_behind(
+    addresses: Addresses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_module, "LEASE_MS", 100)
+
     async def scenario() -> None:
-        source = Source()
-        async with caches(addresses) as (cache,):
-            old = asyncio.create_task(cache.get("k", source.load))
-            await asyncio.sleep(0.05)
-            source.value = Product(1, "Slim Oak Desk", 200, 5)
-            await cache.forget("k")
+        slow, quick = Source(takes_s=0.5), Source(Product(1, "Slim Oak Desk", 200, 5), takes_s=0)
+        async with caches(addresses, 2) as (one, other):
+            old = asyncio.create_task(one.get("k", slow.load))
+            await asyncio.sleep(0.2)
+            assert await other.get("k", quick.load) == quick.value
             assert await old == PRODUCT
-            assert await cache.get("k", source.load) == source.value
+            assert await other.get("k", slow.load) == quick.value
 
     asyncio.run(scenario())
 

@@ -139,6 +139,7 @@ def test_production_names_everything_that_it_refuses_at_once(monkeypatch: pytest
         ("CURSOR_KEYS", "3f1c9be27d0a4e55,development-cursor-key"),
         ("DATABASE_URL", "postgresql+asyncpg://signalbox@db/signalbox"),
         ("VALKEY_URL", "redis://valkey/0"),
+        ("QUOTA_URL", "redis://quotas/0"),
     ],
 )
 def test_production_refuses_each_development_default(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
