@@ -135,7 +135,10 @@ QUEUE_MOST_ATTEMPTS = Metric(
 )
 QUEUE_PARKED = Metric("messaging_queue_parked", "gauge", "Dead letters: jobs that wait for a person.", (DESTINATION,))
 DEAD_LETTERED = Metric(
-    "messaging_dead_lettered", "counter", "Jobs parked: out of attempts, refused, or deadly.", (DESTINATION, "reason")
+    "messaging_dead_lettered",
+    "counter",
+    "Jobs parked: out of attempts, late, unreadable, refused, or deadly.",
+    (DESTINATION, "reason"),
 )
 PROCESS_ATTEMPTS = Metric(
     "messaging_process_attempts", "histogram", "Which attempt a delivery was.", (DESTINATION,), ATTEMPTS

@@ -31,7 +31,7 @@ from service.data.schedule import Scheduler
 from service.orders.model import Line
 from service.orders.repository import SqlOrderRepository
 from tests.acceptance.backends import eventually
-from tests.acceptance.service.conftest import Addresses, Sql, environment, free_port
+from tests.acceptance.service.conftest import Addresses, Sql, environment, free_port, run_service
 from tests.acceptance.service.deadly_worker import QUEUE
 from tests.acceptance.service.wire import wire_to
 from tests.conftest import ROOT, Stack
@@ -267,3 +267,41 @@ def test_what_cannot_be_done_is_parked_and_everything_else_is_done_by_priority_a
         SELECT priority FROM pgqueuer_log WHERE status = 'picked' AND entrypoint = $1 ORDER BY created, id LIMIT 10
     """
     assert sorted((row[0] for row in sql(picked, QUEUE, database=database)), reverse=True)[:5] == [10] * 5
+
+
+def test_what_nobody_can_read_is_parked_at_once_and_done_when_somebody_can(
+    stack: Stack, addresses: Addresses, sql: Sql, database: str, tmp_path: Path
+) -> None:
+    sql("INSERT INTO users VALUES (1, 'Ada', 'ada@example.com')", database=database)
+    sql("INSERT INTO products VALUES (1, 'Lamp', 100, 1000)", database=database)
+    url, ordered = addresses.url(database), uuid4()
+
+    async def place(databases: Databases) -> None:
+        orders = SqlOrderRepository(databases)
+        await orders.place(ordered, 1, await orders.reserve(ordered, 1, [Line(1, 1)]), "EUR")
+
+    async def put_in_nonsense(databases: Databases) -> None:
+        async with databases.transaction() as connection:
+            await enqueue(connection, "orders.cancel-charge", "not an order")
+
+    def parked() -> dict[str, int]:
+        rows = sql("SELECT payload, attempts FROM pgqueuer WHERE status = 'failed'", database=database)
+        return {row["payload"].decode(): row["attempts"] for row in rows}
+
+    def fulfilled() -> bool:
+        return sql("SELECT status FROM orders", database=database)[0][0] == "fulfilled"
+
+    def counted(queue: str) -> float:
+        name = "messaging_dead_lettered_total"
+        return worker.counter(f'{name}{{messaging_destination_name="{queue}",reason="unreadable"}}')
+
+    with run_service(stack, addresses, tmp_path / "worker.log", "worker", DATABASE_URL=url) as worker:
+        assert worker.http.put("/internal/faults/unreadable-jobs", json={}).status_code == 200
+        with_databases(url, place)
+        with_databases(url, put_in_nonsense)
+        eventually(lambda: parked() == {str(ordered): 0, "not an order": 0}, "both parked without a second try")
+        assert counted("orders.fulfil") == counted("orders.cancel-charge") == 1
+        assert not fulfilled()
+        assert worker.http.delete("/internal/faults/unreadable-jobs").status_code == 200
+        eventually(fulfilled, "the order fulfilled after all")
+        assert parked() == {"not an order": 0}
