@@ -153,10 +153,12 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment goes before the file of its name, the file before the defaults below."""
+        """The environment goes before the file of its name, the file before the defaults below. Stage has only what
+        differs from production.
+        """
         name = os.environ.get("SIGNALBOX_ENVIRONMENT", "development")
-        file = ENVIRONMENTS / f"{name}.toml"
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file if file.is_file() else None)
+        files = [ENVIRONMENTS / f"{one}.toml" for one in (("production", name) if name == "stage" else (name,))]
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, files)
 
     @property
     def instance_id(self) -> str:
@@ -180,11 +182,11 @@ class Settings(BaseSettings):
 
 
 def find_refusals(settings: Settings, *, filled_in: bool = False) -> list[str]:
-    """What production must not be, each by its name and with a remedy; nothing in the other environments.
+    """What production must not be, each by its name and with a remedy; nor stage, except for what its file says.
 
     What may come from another place is judged when it has been there: in settings that are ``filled_in``.
     """
-    if settings.environment != "production":
+    if settings.environment == "development":
         return []
     issuer, database, valkey, quotas = (
         urlsplit(url)
@@ -194,7 +196,8 @@ def find_refusals(settings: Settings, *, filled_in: bool = False) -> list[str]:
     known_keys = DEVELOPMENT_CURSOR_KEY in settings.cursor_keys.split(",")
     found = {
         "FAULTS: faults can be switched on; set it to off": settings.faults == "on",
-        "DOCS: the API's description is open to everybody; set it to off": settings.docs == "on",
+        "DOCS: the API's description is open to everybody; set it to off": settings.docs == "on"
+        and settings.environment == "production",
         "SIGN_IN: nobody has to sign in; set it to required": settings.sign_in == "off",
         "ISSUER_URL: the development issuer, or one without TLS; name yours with https://": issuer.scheme != "https"
         or issuer.hostname in _LOOPBACK,

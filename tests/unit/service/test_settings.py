@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,6 @@ def test_a_process_is_named_after_its_command_unless_told_otherwise(monkeypatch:
         ("development", "on", True),
         ("development", "off", False),
         ("stage", None, False),
-        ("stage", "on", False),
     ],
 )
 def test_faults_are_allowed_in_development_only(
@@ -44,6 +44,8 @@ def test_faults_are_allowed_in_development_only(
     for name, value in (("SIGNALBOX_ENVIRONMENT", environment), ("SIGNALBOX_FAULTS", faults)):
         if value is not None:
             monkeypatch.setenv(name, value)
+    if environment == "stage":
+        set_all(monkeypatch, {**GOOD_PRODUCTION, "ENVIRONMENT": environment})
     assert load_settings("api").faults_allowed is allowed
 
 
@@ -116,9 +118,22 @@ def test_each_environment_has_a_file_and_production_starts_with_what_is_its_own(
     assert load_settings("api").pool_size == 7, "the environment goes before the file"
 
 
-def test_production_names_everything_that_it_refuses_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stage_is_production_but_for_what_its_file_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, GOOD_PRODUCTION)
+    production = load_settings("api").model_dump()
+    monkeypatch.setenv("SIGNALBOX_ENVIRONMENT", "stage")
+    stage = load_settings("api").model_dump()
+    differs = {name for name in stage if stage[name] != production[name]}
+    assert differs == {"environment"} | set(tomllib.loads((ENVIRONMENTS / "stage.toml").read_text()))
+    assert differs == {"environment", "pool_size", "docs"}
+
+
+@pytest.mark.parametrize("environment", ["stage", "production"])
+def test_all_that_is_refused_is_named_at_once(monkeypatch: pytest.MonkeyPatch, environment: str) -> None:
     wrong = {"FAULTS": "on", "DOCS": "on", "SIGN_IN": "off", "TRUSTED_PROXIES": "*"}
-    set_all(monkeypatch, {"ENVIRONMENT": "production", **wrong})
+    set_all(monkeypatch, {"ENVIRONMENT": environment, **wrong})
+    if environment == "stage":
+        del wrong["DOCS"]
     monkeypatch.setenv("SIGNALBOX_DATABASE_URL", "postgresql+asyncpg://signalbox:signalbox@db/signalbox")
     with pytest.raises(SettingsRefused) as refused:
         load_settings("api")
