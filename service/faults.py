@@ -156,12 +156,14 @@ JOB_ERRORS = Fault("job-errors", Parameters, "jobs fail before they have an effe
 JOB_LATENCY = Fault("job-latency", Latency, "jobs take longer")
 POISON_JOBS = Fault("poison-jobs", Parameters, "some jobs, always the same, fail every time they are tried")
 
+UNREADABLE_JOBS = Fault("unreadable-jobs", Parameters, "some jobs, always the same, cannot be read and are parked")
+
 API_FAULTS: tuple[Fault[Any], ...] = (
     *(RESPONSE_ERRORS, RESPONSE_LATENCY, RESPONSE_DEFECT, LOOP_BLOCK, MEMORY_LEAK, CONNECTION_LEAK),
     *(N_PLUS_ONE, PAYMENTS_DETOUR, BLIND_RETRIES, TIGHT_LIMIT),
 )
 PAYMENTS_FAULTS: tuple[Fault[Any], ...] = (CHARGE_ERRORS, CHARGE_LATENCY, CHARGE_CAPACITY)
-WORKER_FAULTS: tuple[Fault[Any], ...] = (JOB_ERRORS, JOB_LATENCY, POISON_JOBS)
+WORKER_FAULTS: tuple[Fault[Any], ...] = (JOB_ERRORS, JOB_LATENCY, POISON_JOBS, UNREADABLE_JOBS)
 
 
 class InjectedError(Exception):
@@ -222,7 +224,8 @@ class Faults:
         if fault is None:
             raise NotFound(f"no fault named {name!r} here; known: {', '.join(self._known)}")
         given = fault.parameters.model_validate(parameters)
-        self._end(name)
+        if name in self._active:
+            self._end(name)
         self._active[name] = given
         if given.for_s is not None:
             self._expiries[name] = asyncio.get_running_loop().call_later(given.for_s, self.switch_off, name)
@@ -306,13 +309,17 @@ class Faults:
             await asyncio.sleep(latency.ms / 1000)
         if self.strike(JOB_ERRORS):
             raise InjectedError("a fault made this job fail")
-        if self._is_poisoned(payload):
+        if self._marks(POISON_JOBS, payload):
             raise InjectedError("this job cannot be done")
 
-    def _is_poisoned(self, payload: str) -> bool:
-        """Whether this very job fails: decided by its payload, so that trying it again changes nothing."""
-        poison = self._active.get(POISON_JOBS.name)
-        return poison is not None and zlib.crc32(payload.encode()) % 10_000 < poison.percent * 100
+    def read_job(self, payload: str) -> str:
+        """What a version with the defect makes of a job's payload: sometimes nothing that anybody would understand."""
+        return payload[:-1] if self._marks(UNREADABLE_JOBS, payload) else payload
+
+    def _marks(self, fault: Fault[Any], payload: str) -> bool:
+        """Whether this very job is struck: decided by its payload, so that trying it again changes nothing."""
+        parameters = self._active.get(fault.name)
+        return parameters is not None and zlib.crc32(payload.encode()) % 10_000 < parameters.percent * 100
 
     def _leak(self, leak: MemoryLeak) -> None:
         size = leak.kib * 1024

@@ -51,15 +51,17 @@ class Breaker:
         self._gauge.set(CLOSED)
 
     @contextmanager
-    def call(self, *failures: type[BaseException]) -> Iterator[None]:
-        """Around one call, which counts as failed when it raises ``failures``. Raises ``CircuitOpen`` instead of it."""
+    def call(self, *failures: type[BaseException], unheard: tuple[type[BaseException], ...] = ()) -> Iterator[None]:
+        """Around one call, which counts as failed when it raises ``failures``, and not at all when it raises
+        ``unheard``: then the peer was not asked. Raises ``CircuitOpen`` instead of it.
+        """
         self._admit()
         try:
             yield
         except failures:
             self._count(failed=True)
             raise
-        except DeadlineExceeded:
+        except (DeadlineExceeded, *unheard):
             raise  # who had no time to wait has learned nothing of the peer
         except Exception:
             self._count(failed=False)  # the peer answered, though not with what was wished for

@@ -33,8 +33,14 @@ ENVIRONMENTS = Path(__file__).parent / "environments"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _KNOWN_PASSWORDS = ("", "signalbox", "postgres", "password", "secret", "changeme", "admin")
 
+MOST_REPLICAS = 8  # each is a pool, and a value of the label that says which
+
 ServiceName = Literal["api", "worker", "payments", "issuer"]
 Environment = Literal["development", "stage", "production"]
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _package_version() -> str:
@@ -65,17 +71,20 @@ class Settings(BaseSettings):
     revision: str = "unknown"
 
     database_url: str = Field(repr=False)
-    replica_url: str = Field(default="", repr=False)
+    replica_urls: str = Field(default="", repr=False)  # of the read replicas, comma separated
     valkey_url: str = Field(default="redis://127.0.0.1:16379/0", repr=False)
+    quota_url: str = Field(
+        default="", repr=False
+    )  # of the Valkey that counts requests; empty: the same, beside the cache
     payments_url: str = "http://127.0.0.1:8160"
     otlp_url: str = "http://127.0.0.1:4318"
     telemetry: Literal["on", "off"] = "on"  # off: to measure what it costs
 
-    # Connections of this process to each of primary, replica, Valkey and payments: as many as it can use at once.
+    # Connections of this process to the primary, a replica, Valkey and payments, each: as many as it can use at once.
     pool_size: int = Field(default=10, ge=1, le=200)
     # From the outside in; what each means: service.data.engines.Timeouts.
     db_acquire_timeout_s: float = Field(default=2.0, gt=0, le=60)
-    db_connect_timeout_s: float = Field(default=3.0, gt=0, le=60)
+    db_connect_timeout_s: float = Field(default=1.5, gt=0, le=60)
     db_statement_timeout_s: float = Field(default=5.0, gt=0, le=600)
     db_idle_in_transaction_timeout_s: float = Field(default=10.0, gt=0, le=600)
     # The budget of a request. Below what a leaving server waits for requests in hand (server.FINISH_TIMEOUT_S).
@@ -114,12 +123,21 @@ class Settings(BaseSettings):
     defect: str = ""
     defect_percent: float = Field(default=100, ge=0, le=100)
 
-    @field_validator("database_url", "replica_url")
+    @field_validator("database_url")
     @classmethod
     def _asyncpg_only(cls, url: str) -> str:
         if url and not url.startswith("postgresql+asyncpg://"):
             raise ValueError("must start with postgresql+asyncpg://")
         return url
+
+    @field_validator("replica_urls")
+    @classmethod
+    def _are_replicas(cls, urls: str) -> str:
+        if len(_parts(urls)) > MOST_REPLICAS:
+            raise ValueError(f"names more than {MOST_REPLICAS}")
+        for url in _parts(urls):
+            cls._asyncpg_only(url)
+        return urls
 
     @field_validator("rate_limit")
     @classmethod
@@ -143,15 +161,27 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment goes before the file of its name, the file before the defaults below."""
+        """The environment goes before the file of its name, the file before the defaults below. Stage has only what
+        differs from production.
+        """
         name = os.environ.get("SIGNALBOX_ENVIRONMENT", "development")
-        file = ENVIRONMENTS / f"{name}.toml"
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file if file.is_file() else None)
+        files = [ENVIRONMENTS / f"{one}.toml" for one in (("production", name) if name == "stage" else (name,))]
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, files)
 
     @property
     def instance_id(self) -> str:
         """Name of this process among its replicas, e.g. ``api-1``."""
         return self.instance or self.service_name
+
+    @property
+    def replicas(self) -> list[str]:
+        """Addresses of the database's read replicas."""
+        return _parts(self.replica_urls)
+
+    @property
+    def counting_url(self) -> str:
+        """Where requests are counted."""
+        return self.quota_url or self.valkey_url
 
     @property
     def faults_allowed(self) -> bool:
@@ -160,30 +190,33 @@ class Settings(BaseSettings):
 
 
 def find_refusals(settings: Settings, *, filled_in: bool = False) -> list[str]:
-    """What production must not be, each by its name and with a remedy; nothing in the other environments.
+    """What production must not be, each by its name and with a remedy; nor stage, except for what its file says.
 
     What may come from another place is judged when it has been there: in settings that are ``filled_in``.
     """
-    if settings.environment != "production":
+    if settings.environment == "development":
         return []
-    issuer, database, valkey = (
-        urlsplit(url) for url in (settings.issuer_url, settings.database_url, settings.valkey_url)
+    issuer, database, valkey, quotas = (
+        urlsplit(url)
+        for url in (settings.issuer_url, settings.database_url, settings.valkey_url, settings.counting_url)
     )
     open_wire = settings.mesh == "off"
     from_elsewhere = bool(settings.secrets) and not filled_in
     known_keys = DEVELOPMENT_CURSOR_KEY in settings.cursor_keys.split(",")
     found = {
         "FAULTS: faults can be switched on; set it to off": settings.faults == "on",
-        "DOCS: the API's description is open to everybody; set it to off": settings.docs == "on",
+        "DOCS: the API's description is open to everybody; set it to off": settings.docs == "on"
+        and settings.environment == "production",
         "SIGN_IN: nobody has to sign in; set it to required": settings.sign_in == "off",
         "ISSUER_URL: the development issuer, or one without TLS; name yours with https://": (
             issuer.hostname in _LOOPBACK or (open_wire and issuer.scheme != "https")
         ),
         "DATABASE_URL: without TLS; add ?ssl=verify-full, or ?ssl=require": open_wire and not _asks_for_tls(database),
-        "REPLICA_URL: without TLS; add ?ssl=verify-full, or ?ssl=require": (
-            open_wire and bool(settings.replica_url) and not _asks_for_tls(urlsplit(settings.replica_url))
+        "REPLICA_URLS: without TLS; add ?ssl=verify-full, or ?ssl=require": (
+            open_wire and not all(_asks_for_tls(urlsplit(url)) for url in settings.replicas)
         ),
         "VALKEY_URL: without TLS; begin it with rediss://": open_wire and valkey.scheme != "rediss",
+        "QUOTA_URL: without TLS; begin it with rediss://": open_wire and quotas.scheme != "rediss",
         "SECRETS: Vault without TLS; name it with https://, or an agent on this machine": (
             open_wire and _is_plain_vault(settings.secrets)
         ),
@@ -194,6 +227,9 @@ def find_refusals(settings: Settings, *, filled_in: bool = False) -> list[str]:
         "DATABASE_URL: no password, or one that everybody tries": (database.password or "") in _KNOWN_PASSWORDS
         and not from_elsewhere,
         "VALKEY_URL: no password, or one that everybody tries": (valkey.password or "") in _KNOWN_PASSWORDS
+        and not from_elsewhere,
+        "QUOTA_URL: no password, or one that everybody tries": bool(settings.quota_url)
+        and (quotas.password or "") in _KNOWN_PASSWORDS
         and not from_elsewhere,
         "TRUSTED_PROXIES: anybody may say who he is; name the gateway's network": _trusts_everybody(
             settings.trusted_proxies
@@ -215,7 +251,7 @@ def _is_plain_vault(place: str) -> bool:
 
 def _trusts_everybody(proxies: str) -> bool:
     """Whether a list of addresses and networks has one that holds every address."""
-    return any(one.strip() == "*" or one.strip().endswith("/0") for one in proxies.split(","))
+    return any(one == "*" or one.endswith("/0") for one in _parts(proxies))
 
 
 async def fill_in(settings: Settings, place: Secrets) -> Settings:
@@ -231,6 +267,8 @@ async def fill_in(settings: Settings, place: Secrets) -> Settings:
         changes["client_secret"] = secret
     if password := await place.read("valkey_password"):
         changes["valkey_url"] = _with_password(settings.valkey_url, password)
+        if settings.quota_url:
+            changes["quota_url"] = _with_password(settings.quota_url, password)
     if password := await place.read("database_password"):
         changes["database_url"] = _with_password(settings.database_url, password)
     return settings.model_copy(update=changes)

@@ -113,7 +113,7 @@ def api(number: int) -> Component:
             **SERVICE_ENV,
             **CLIENT_SECRET,
             "SIGNALBOX_INSTANCE": name,
-            "SIGNALBOX_REPLICA_URL": DATABASE_URL % "postgres-replica",
+            "SIGNALBOX_REPLICA_URLS": DATABASE_URL % "postgres-replica",
         },
         probe=http(name, "/readyz"),
         metrics=name,

@@ -69,7 +69,7 @@ def build_app(switches: set[str]) -> FastAPI:  # noqa: C901  # plain code is one
     primary = Database(dsn, pooled="pool" in switches)
     reads = primary
     if "replica" in switches:
-        reads = Database(os.environ["SIGNALBOX_REPLICA_URL"].replace("+asyncpg", ""), pooled="pool" in switches)
+        reads = Database(os.environ["SIGNALBOX_REPLICA_URLS"].replace("+asyncpg", ""), pooled="pool" in switches)
     cache = redis.Redis.from_url(os.environ["SIGNALBOX_VALKEY_URL"]) if "cache" in switches else None
     joins = "joins" in switches
     payments, known = f"{os.environ['SIGNALBOX_PAYMENTS_URL']}/v1/charges", payments_headers()

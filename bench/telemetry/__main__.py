@@ -85,7 +85,7 @@ def service_environment() -> dict[str, str]:
     if pid is None or any(part["source"] in ("image", "stand-in") for part in parts):
         raise SystemExit("bench-telemetry: the stack is not up as processes. Run `make up FORM=native` first")
     # Without a replica: who watches one asks it twice a second, and the stock wiring makes spans of that.
-    return {**psutil.Process(pid).environ(), "PYTHONPATH": os.getcwd(), "SIGNALBOX_REPLICA_URL": ""}
+    return {**psutil.Process(pid).environ(), "PYTHONPATH": os.getcwd(), "SIGNALBOX_REPLICA_URLS": ""}
 
 
 def build_table(figures: dict[str, Figures]) -> Table:

@@ -9,8 +9,7 @@ holds.
 - A copy is loaded anew before it expires, by chance, the sooner the longer a load takes and the nearer the end is
   (XFetch, Vattani and others, VLDB 2015), while its reader is served. Copies made together do not expire together.
 - That something is not there is remembered too, for a shorter time.
-- A copy is kept only by who holds the lease, and ``forget`` takes the lease away: a load that began before a write
-  cannot leave the old value behind it.
+- A copy is kept only by who holds the lease: one whose load outlived it leaves nothing behind a newer copy.
 - Keys carry a digest of the type's shape, so two versions of the service never read each other's copies; ``version``
   is for a change of meaning that the shape does not show.
 
@@ -130,14 +129,6 @@ class Cache(Generic[T]):
         if copy.due() and entry not in self._loading:
             self._start(entry, lambda: self._refresh(entry, copy.value, load))
         return copy.value
-
-    async def forget(self, key: object) -> None:
-        """Drop the copy of ``key`` after it was written. When Valkey is gone, it expires."""
-        entry = self.entry(key)
-        try:
-            await self._client.delete(entry, _lease(entry))
-        except _FAILURES:
-            self._count["error"].inc()
 
     # loading
 

@@ -11,17 +11,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from time import perf_counter, time
 
-from pgqueuer.db import AsyncpgDriver
 from pgqueuer.errors import RetryRequested
 from pgqueuer.executors import EntrypointExecutor
 from pgqueuer.models import Context, Job
 from pgqueuer.qm import QueueManager
 
 from service import deadline, telemetry
-from service.data.engines import Password
-from service.data.quarantine import CautiousQueries
+from service.data.engines import Password, Timeouts
+from service.data.quarantine import DEADLY, CautiousQueries
 from service.data.queue import DEADLINE_HEADER, MESSAGING
-from service.data.queue_connection import close, connect
+from service.data.queue_connection import QueueDriver, close, connect
 
 # A killed worker's jobs are back after this long. The beat goes out twice as often, and one that fails leaves time
 # for the next (PgQueuer, "Heartbeat": interval T/2, flushed within T/8).
@@ -40,15 +39,29 @@ JITTER_RATIO = 0.2
 MAX_ATTEMPTS = 24
 
 Handler = Callable[[str, Mapping[str, str]], Awaitable[None]]
-"""Does one job, given its payload and its headers. Raises to have it tried again."""
+"""Does one job, given its payload and its headers. Raises to have it tried again, ``Parked`` when that is no use."""
 
 
 class Parked(Exception):
-    """Raised by a job's work when it is no use to try again: the job becomes a dead letter."""
+    """Raised by the work on a job that it is no use to try again: a dead letter. ``reason``: for counting."""
+
+    reason = "refused"
 
 
 class TooLate(Parked):
     """The time by which the job had to be done is over."""
+
+    reason = "late"
+
+
+class Unreadable(Parked):
+    """This version understands nothing of what the job says; another one may."""
+
+    reason = "unreadable"
+
+
+OUT_OF_ATTEMPTS = "attempts"
+REASONS = (OUT_OF_ATTEMPTS, Parked.reason, TooLate.reason, Unreadable.reason, DEADLY)
 
 
 class Consumer:
@@ -61,9 +74,11 @@ class Consumer:
         *,
         application_name: str,
         password: Password | None = None,
+        timeouts: Timeouts = Timeouts(),
     ) -> None:
         self._database_url = database_url
         self._password = password
+        self._timeouts = timeouts
         self._handlers = handlers
         self._application_name = application_name
         self._manager: QueueManager | None = None
@@ -75,6 +90,9 @@ class Consumer:
             for queue in handlers
             for outcome in ("good", "bad")
         }
+        for queue in handlers:  # at zero, so that a first dead letter is seen as an increase
+            for reason in REASONS:
+                telemetry.metrics.dead_lettered.labels(queue, reason)
         self._attempts = {queue: telemetry.metrics.process_attempts.labels(queue) for queue in handlers}
 
     @property
@@ -84,9 +102,9 @@ class Consumer:
 
     async def run(self) -> None:
         """Work until ``stop``, then finish the jobs in hand. Raises when the database goes away."""
-        connection = await connect(self._database_url, self._application_name, self._password)
+        connection = await connect(self._database_url, self._application_name, self._password, self._timeouts)
         try:
-            queries = CautiousQueries(AsyncpgDriver(connection))
+            queries = CautiousQueries(QueueDriver(connection))
             manager = QueueManager(queries)
             queries.in_hand = manager.job_context  # there from being handed out until nothing more is done with it
             for queue in self._handlers:
@@ -155,7 +173,7 @@ class Consumer:
                     if _left_s(job) <= 0:
                         telemetry.metrics.deadline_exceeded.labels("job").inc()
                         raise TooLate("the time by which this job had to be done is over")
-                    await self._handlers[job.entrypoint]((job.payload or b"").decode(), headers)
+                    await self._handlers[job.entrypoint](_payload(job), headers)
                 except Exception as error:
                     self._log.warning("job failed", exc_info=error, extra=attributes)
                     raise
@@ -178,7 +196,8 @@ class _Retrying(EntrypointExecutor):
         except Exception as error:
             final = isinstance(error, Parked)
             if final or job.attempts + 1 >= MAX_ATTEMPTS:
-                telemetry.metrics.dead_lettered.labels(job.entrypoint, "refused" if final else "attempts").inc()
+                reason = error.reason if isinstance(error, Parked) else OUT_OF_ATTEMPTS
+                telemetry.metrics.dead_lettered.labels(job.entrypoint, reason).inc()
                 told = {"messaging.destination.name": job.entrypoint, "messaging.message.id": str(job.id)}
                 telemetry.event("job.parked", {**told, "reason": type(error).__name__})
                 raise
@@ -189,6 +208,13 @@ def pause_after(attempts: int) -> timedelta:
     """How long to wait before the next try, after ``attempts`` and one more have failed."""
     pause_s = min(FIRST_DELAY_S * 2 ** min(attempts, 10), LONGEST_DELAY_S)
     return timedelta(seconds=pause_s * random.uniform(1 - JITTER_RATIO, 1 + JITTER_RATIO))
+
+
+def _payload(job: Job) -> str:
+    try:
+        return (job.payload or b"").decode()
+    except UnicodeDecodeError:
+        raise Unreadable("the payload is no text") from None
 
 
 def _left_s(job: Job) -> float:

@@ -21,6 +21,7 @@ from pgqueuer.queries import Queries
 from service import telemetry
 
 MOST_DEATHS = 3
+DEADLY = "deaths"  # why it was parked, for counting
 
 # How often each was picked since it was last queued: once, unless its worker died.
 _PICKS = """
@@ -97,7 +98,7 @@ class CautiousQueries(Queries):
             died = WorkerDied(f"{MOST_DEATHS} workers died with this job in hand")
             await self.log_jobs([(job, "failed", TracebackRecord.from_exception(died, job.id))])
             told = {"messaging.destination.name": job.entrypoint, "messaging.message.id": str(job.id)}
-            telemetry.metrics.dead_lettered.labels(job.entrypoint, "deaths").inc()
+            telemetry.metrics.dead_lettered.labels(job.entrypoint, DEADLY).inc()
             telemetry.event("job.parked", {**told, "reason": str(died)})
 
 

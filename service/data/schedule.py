@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pgqueuer.db import AsyncpgDriver
 from pgqueuer.models import Schedule
 from pgqueuer.queries import Queries
 from pgqueuer.sm import SchedulerManager
 
-from service.data.engines import Password
-from service.data.queue_connection import close, connect
+from service.data.engines import Password, Timeouts
+from service.data.queue_connection import QueueDriver, close, connect
 
 
 class Scheduler:
@@ -28,9 +27,11 @@ class Scheduler:
         *,
         application_name: str,
         password: Password | None = None,
+        timeouts: Timeouts = Timeouts(),
     ) -> None:
         self._database_url = database_url
         self._password = password
+        self._timeouts = timeouts
         self._schedule = schedule
         self._application_name = application_name
         self._manager: SchedulerManager | None = None
@@ -38,9 +39,9 @@ class Scheduler:
 
     async def run(self) -> None:
         """Work until ``stop``. Raises when the database goes away."""
-        connection = await connect(self._database_url, self._application_name, self._password)
+        connection = await connect(self._database_url, self._application_name, self._password, self._timeouts)
         try:
-            queries = Queries(AsyncpgDriver(connection))
+            queries = Queries(QueueDriver(connection))
 
             async def enqueue_due(due: Schedule) -> None:
                 await queries.enqueue(due.entrypoint, b"", dedupe_key=due.entrypoint, on_conflict="skip")

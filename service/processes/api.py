@@ -32,9 +32,12 @@ from service.versions import VERSIONS
 def build_app(settings: Settings) -> FastAPI:
     """Users, the catalogue and orders. ``app.state.health`` is what the server drains by."""
     tel = build_telemetry(settings)
-    databases = build_databases(settings, tel, with_replica=True)
+    databases = build_databases(settings, tel, with_replicas=True)
     valkey = build_cache_client(settings.valkey_url, pool_size=settings.pool_size)
     tel.instrument_redis(valkey)
+    # Connections of its own even where the server is the same: a crowd at the cache is not in the way of the counting.
+    counting = build_cache_client(settings.counting_url, pool_size=settings.pool_size)
+    tel.instrument_redis(counting)
     payments = build_payments_client(settings.payments_url, pool_size=settings.pool_size)
     tel.instrument_http_client(payments, peer="payments")
 
@@ -42,7 +45,7 @@ def build_app(settings: Settings) -> FastAPI:
     state.register("postgres", databases.ping)
     faults = fault.Faults(fault.API_FAULTS, allowed=settings.faults_allowed, seed=settings.fault_seed)
     limits = RateLimits(
-        valkey,
+        counting,
         Policy.parse(settings.rate_limit),
         {route: Policy.parse(text) for route, text in settings.rate_limits.items()},
     )
@@ -73,7 +76,7 @@ def build_app(settings: Settings) -> FastAPI:
         versions=VERSIONS,
         opening=[databases.start],
         position=databases.position,
-        closing=[issuer.aclose, payments.aclose, valkey.aclose, databases.dispose],
+        closing=[issuer.aclose, payments.aclose, valkey.aclose, counting.aclose, databases.dispose],
     )
     describe_answers(app, VERSIONS)
     return app

@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.data.engines import Databases, Timeouts, build_engine
+from service.data.engines import Databases, Standby, Timeouts, build_engine
 from service.secrets import Rotating, build_secrets
 from service.settings import Settings
 from service.telemetry import NullTelemetry, Telemetry
@@ -25,30 +25,33 @@ def database_password(settings: Settings, tel: Telemetry | NullTelemetry) -> Rot
     )
 
 
-def build_databases(settings: Settings, tel: Telemetry | NullTelemetry, *, with_replica: bool = False) -> Databases:
-    name = f"signalbox/{settings.instance_id}"
-    timeouts = Timeouts(
+def database_timeouts(settings: Settings) -> Timeouts:
+    return Timeouts(
         acquire_s=settings.db_acquire_timeout_s,
         connect_s=settings.db_connect_timeout_s,
         statement_s=settings.db_statement_timeout_s,
         idle_in_transaction_s=settings.db_idle_in_transaction_timeout_s,
     )
 
-    password = database_password(settings, tel)
 
-    def pool(url: str) -> AsyncEngine:
+def build_databases(settings: Settings, tel: Telemetry | NullTelemetry, *, with_replicas: bool = False) -> Databases:
+    name, password = f"signalbox/{settings.instance_id}", database_password(settings, tel)
+
+    def pool(url: str, size: int = settings.pool_size, suffix: str = "") -> AsyncEngine:
         return build_engine(
             url,
-            pool_size=settings.pool_size,
-            application_name=name,
-            timeouts=timeouts,
+            pool_size=size,
+            application_name=name + suffix,
+            timeouts=database_timeouts(settings),
             password=password,
         )
 
     primary = pool(settings.database_url)
     tel.instrument_engine(primary, pool_name="primary")
-    if not (with_replica and settings.replica_url):
-        return Databases(primary)
-    replica = pool(settings.replica_url)
-    tel.instrument_engine(replica, pool_name="replica")
-    return Databases(primary, replica)
+    standbys = []
+    for number, url in enumerate(settings.replicas if with_replicas else (), 1):
+        reads = pool(url)
+        pool_name = "replica" if number == 1 else f"replica-{number}"
+        tel.instrument_engine(reads, pool_name=pool_name)
+        standbys.append(Standby(pool_name, reads, looks=pool(url, 1, "/looks")))
+    return Databases(primary, standbys)

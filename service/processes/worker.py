@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
@@ -13,16 +14,18 @@ from service import faults as fault
 from service import health
 from service.app import assemble, build_telemetry
 from service.data.cache import build_cache_client
-from service.data.consumer import Consumer
+from service.data.consumer import Consumer, Unreadable
 from service.data.figures import read_postgres, read_valkey
+from service.data.jobs import parked_jobs, replay
 from service.data.queue import forget_history, observe_queue
+from service.data.queue_connection import close, connect
 from service.data.schedule import Scheduler
 from service.orders.keys import SqlOrderKeys
 from service.orders.payments_client import HttpPayments, build_payments_client
 from service.orders.repository import CANCEL_QUEUE, FULFIL_QUEUE, SqlOrderRepository
 from service.orders.workflow import RESERVATION_TTL_S, fulfil_order
 from service.processes.identity import build_issuer_client, build_own_token
-from service.processes.pools import build_databases, database_password
+from service.processes.pools import build_databases, database_password, database_timeouts
 from service.settings import Settings
 from service.worker import Worker
 
@@ -34,6 +37,7 @@ SCHEDULE = {
     "orders.forget-keys": "*/10 * * * * 45",
 }
 HISTORY_TO_KEEP = timedelta(days=1)
+PARKING_S = 1.0  # what is being parked at this moment is parked by then
 
 
 def build_app(settings: Settings) -> FastAPI:
@@ -48,11 +52,11 @@ def build_app(settings: Settings) -> FastAPI:
 
     async def fulfil(payload: str, headers: Mapping[str, str]) -> None:
         await faults.disturb_job(headers.get(fault.SCOPE_HEADER), payload)
-        await fulfil_order(orders, UUID(payload))
+        await fulfil_order(orders, _order_id(faults.read_job(payload)))
 
     async def cancel_charge(payload: str, headers: Mapping[str, str]) -> None:
         await faults.disturb_job(headers.get(fault.SCOPE_HEADER))
-        await payments.cancel(UUID(payload))
+        await payments.cancel(_order_id(payload))
 
     async def release_expired(payload: str, headers: Mapping[str, str]) -> None:
         await orders.release_expired(RESERVATION_TTL_S)
@@ -65,11 +69,24 @@ def build_app(settings: Settings) -> FastAPI:
 
     scheduled = dict(zip(SCHEDULE, (release_expired, forget, forget_keys), strict=True))
     jobs = {FULFIL_QUEUE: fulfil, CANCEL_QUEUE: cancel_charge, **scheduled}
-    name, password = f"signalbox/{settings.instance_id}", database_password(settings, tel)
+    url, name = settings.database_url, f"signalbox/{settings.instance_id}"
+    how = {"password": database_password(settings, tel), "timeouts": database_timeouts(settings)}
     worker = Worker(
-        lambda: Consumer(settings.database_url, jobs, application_name=f"{name}/queue", password=password),
-        lambda: Scheduler(settings.database_url, SCHEDULE, application_name=f"{name}/schedule", password=password),
+        lambda: Consumer(url, jobs, application_name=f"{name}/queue", **how),
+        lambda: Scheduler(url, SCHEDULE, application_name=f"{name}/schedule", **how),
     )
+
+    async def put_back() -> None:
+        """What a person would do once the worker reads its jobs again: ``jobs replay --all``."""
+        await asyncio.sleep(PARKING_S)
+        connection = await connect(url, f"{name}/replay", **how)
+        try:
+            await replay(connection, await parked_jobs(connection, FULFIL_QUEUE))
+        finally:
+            await close(connection)
+
+    putting_back: set[asyncio.Task[None]] = set()
+    faults.on_end(fault.UNREADABLE_JOBS, lambda: putting_back.add(asyncio.create_task(put_back())))
     for queue in jobs:
         tel.observe_queue(queue, partial(observe_queue, databases, queue))
     valkey = build_cache_client(settings.valkey_url, pool_size=1)
@@ -87,3 +104,10 @@ def build_app(settings: Settings) -> FastAPI:
         opening=[worker.start],
         closing=[worker.finish, issuer.aclose, client.aclose, valkey.aclose, databases.dispose],
     )
+
+
+def _order_id(payload: str) -> UUID:
+    try:
+        return UUID(payload)
+    except ValueError:
+        raise Unreadable("this is not the id of an order") from None

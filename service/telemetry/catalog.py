@@ -99,9 +99,11 @@ DB_WAIT = Metric(
 DB_TIMEOUTS = Metric(
     "db_client_connection_timeouts", "counter", "Callers that gave up waiting for a connection.", (POOL,)
 )
-DB_REPLICA_LAG = Metric("db_replica_lag_seconds", "gauge", "Age of the newest commit that the replica has for certain.")
+DB_REPLICA_LAG = Metric(
+    "db_replica_lag_seconds", "gauge", "Age of the newest commit that a replica has for certain.", (POOL,)
+)
 DB_READS = Metric(
-    "db_reads", "counter", "Reads that may go to the replica, by the pool that got them and why.", (POOL, "reason")
+    "db_reads", "counter", "Reads that may go to a replica, by the pool that got them and why.", (POOL, "reason")
 )
 CACHE_REQUESTS = Metric("cache_requests", "counter", "Cache look-ups, by result.", ("cache", "result"))
 CACHE_LOADS = Metric(
@@ -139,7 +141,10 @@ QUEUE_MOST_ATTEMPTS = Metric(
 )
 QUEUE_PARKED = Metric("messaging_queue_parked", "gauge", "Dead letters: jobs that wait for a person.", (DESTINATION,))
 DEAD_LETTERED = Metric(
-    "messaging_dead_lettered", "counter", "Jobs parked: out of attempts, refused, or deadly.", (DESTINATION, "reason")
+    "messaging_dead_lettered",
+    "counter",
+    "Jobs parked: out of attempts, late, unreadable, refused, or deadly.",
+    (DESTINATION, "reason"),
 )
 PROCESS_ATTEMPTS = Metric(
     "messaging_process_attempts", "histogram", "Which attempt a delivery was.", (DESTINATION,), ATTEMPTS

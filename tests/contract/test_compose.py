@@ -401,7 +401,7 @@ def test_the_services_get_their_addresses_with_passwords_from_a_file(prepared: P
     lines = dict(line.split("=", 1) for line in (prepared / "secrets" / "service.env").read_text().splitlines())
     database = (prepared / "secrets" / "database_password").read_text().strip()
     assert lines["SIGNALBOX_DATABASE_URL"] == f"'postgresql+asyncpg://signalbox:{database}@postgres:15432/signalbox'"
-    assert "@postgres-replica:15433/" in lines["SIGNALBOX_REPLICA_URL"]
+    assert "@postgres-replica:15433/" in lines["SIGNALBOX_REPLICA_URLS"]
     assert "@valkey:16379/" in lines["SIGNALBOX_VALKEY_URL"]
     assert "prepare" not in lines
 

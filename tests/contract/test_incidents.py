@@ -47,9 +47,9 @@ def test_no_two_incidents_have_the_same_cause_and_alert() -> None:
         seen[key] = name
 
 
-def test_every_ticket_that_names_a_cause_has_an_incident() -> None:
-    causes = yaml.safe_load((RULES / "rules" / "causes.yaml").read_text())["groups"]
-    named = {rule["alert"] for group in causes for rule in group["rules"]}
+def test_every_ticket_that_names_a_cause_or_work_that_is_left_has_an_incident() -> None:
+    files = [(RULES / "rules" / name).read_text() for name in ("causes.yaml", "work.yaml")]
+    named = {rule["alert"] for text in files for group in yaml.safe_load(text)["groups"] for rule in group["rules"]}
     waited_for = {source.scenario.alert.name for source in SCENARIOS.values()}
     shown = " ".join(source.text for source in SCENARIOS.values())
     assert {name for name in named - waited_for if f'"{name}"' not in shown} == set()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
-import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -102,15 +102,21 @@ def test_every_process_of_the_service_is_deployed() -> None:
     assert set(workloads("stage")) == set(workloads("aks")) == set(workloads("prod"))
 
 
+def read_settings(monkeypatch: pytest.MonkeyPatch, given: dict[str, str]) -> Settings:
+    """As the service reads them."""
+    for name in [name for name in os.environ if name.startswith("SIGNALBOX_")]:
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    return Settings()  # type: ignore[call-arg]  # the required fields come from the environment
+
+
 @each_overlay
-def test_each_environment_starts_with_its_own_settings(overlay: str) -> None:
-    """They are read as the service reads them, so production's refusals are heard here already."""
+def test_each_environment_starts_with_its_own_settings(overlay: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So production's refusals are heard here already."""
     given = environment(overlay, workloads(overlay)["api"])
     assert given["SIGNALBOX_ENVIRONMENT"] == ENVIRONMENTS[overlay]
-    fields = {key.removeprefix("SIGNALBOX_").lower(): value for key, value in given.items()}
-    file = tomllib.loads((ROOT / "service" / "environments" / f"{ENVIRONMENTS[overlay]}.toml").read_text())
-    settings: dict[str, Any] = {**file, **fields}
-    assert find_refusals(Settings(**settings)) == []
+    assert find_refusals(read_settings(monkeypatch, given)) == []
 
 
 @each_overlay
@@ -196,15 +202,14 @@ def test_probes_ask_what_the_component_answers(overlay: str) -> None:
 
 
 @each_overlay
-def test_a_pod_has_the_time_to_leave_in_peace(overlay: str) -> None:
+def test_a_pod_has_the_time_to_leave_in_peace(overlay: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes before SIGTERM, the drain, the requests in hand and the telemetry's flush, less than the kill."""
-    file = ROOT / "service" / "environments" / f"{ENVIRONMENTS[overlay]}.toml"
-    settings = tomllib.loads(file.read_text())
+    settings = read_settings(monkeypatch, environment(overlay, workloads(overlay)["api"]))
     for part, workload in deployed(overlay):
         hook = container(workload).get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         if part.job in ("api", "payments", "gateway"):
             assert hook >= 5, f"{part.job} is told to stop while others still send to it"
-        drain = settings.get("drain_s", 2.0) if part.job in SERVICES else 0
+        drain = settings.drain_s if part.job in SERVICES else 0
         least = hook + max(part.stop_grace_s, drain + FINISH_TIMEOUT_S + 5 if part.job in SERVICES else 0)
         assert pod(workload)["terminationGracePeriodSeconds"] >= least, part.job
 

@@ -218,13 +218,11 @@ def test_a_quota_is_counted_for_all_replicas_and_each_replica_counts_alone_witho
     stack: Stack, addresses: Addresses, tmp_path: Path
 ) -> None:
     quota = {"RATE_LIMITS": json.dumps({"GET /v2/users/{user_id}": "6/600", "GET /v2/products/{product_id}": "6/600"})}
-    user = f"/v2/users/{uuid4().int % 40_000 + 1}"
+    user, gone = f"/v2/users/{uuid4().int % 40_000 + 1}", f"redis://127.0.0.1:{free_port()}/0"
     with (
         run_api(stack, addresses, tmp_path / "one.log", **quota) as one,
-        run_api(stack, addresses, tmp_path / "two.log", **quota, VALKEY_URL=addresses.valkey) as two,
-        run_api(
-            stack, addresses, tmp_path / "alone.log", **quota, VALKEY_URL=f"redis://127.0.0.1:{free_port()}/0"
-        ) as alone,
+        run_api(stack, addresses, tmp_path / "two.log", **quota, VALKEY_URL=gone, QUOTA_URL=addresses.valkey) as two,
+        run_api(stack, addresses, tmp_path / "alone.log", **quota, VALKEY_URL=gone) as alone,
     ):
         forget(addresses)
         turns = [client.http.get(user) for client in (one, two) * 6]

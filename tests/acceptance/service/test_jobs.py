@@ -13,7 +13,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -21,18 +21,23 @@ from time import monotonic, sleep
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 
 from bench.keep import keep
 from service.data import migrations
-from service.data.engines import Databases, build_engine
+from service.data.consumer import Consumer
+from service.data.engines import Databases, Timeouts, build_engine
 from service.data.queue import enqueue
+from service.data.queue_connection import close, connect
+from service.data.schedule import Scheduler
 from service.orders.model import Line
 from service.orders.repository import SqlOrderRepository
 from tests.acceptance.backends import eventually
-from tests.acceptance.service.conftest import Addresses, Sql, environment, free_port
+from tests.acceptance.service.conftest import Addresses, Sql, environment, free_port, run_service
 from tests.acceptance.service.deadly_worker import QUEUE
 from tests.acceptance.service.ledger import open_ledger, read_ledger
+from tests.acceptance.service.wire import wire_to
 from tests.conftest import ROOT, Stack
 
 MEASURED = "SIGNALBOX_KILLS" in os.environ
@@ -151,6 +156,55 @@ def test_workers_killed_at_any_moment_lose_no_order_and_fulfil_none_twice(
     assert held, figures
 
 
+def test_a_database_that_says_nothing_any_more_ends_consumer_and_scheduler_in_bounded_time(
+    addresses: Addresses, database: str
+) -> None:
+    """With a job in hand, whose end nobody can be told of. Their worker then makes new ones, until it is back."""
+    taken = asyncio.Event()
+
+    async def work(payload: str, headers: Mapping[str, str]) -> None:
+        taken.set()
+        await asyncio.sleep(3)
+
+    async def ended_after_s(runner: Consumer | Scheduler, since: float) -> float:
+        with pytest.raises((OSError, asyncpg.InterfaceError, asyncpg.PostgresError)):
+            await runner.run()
+        return monotonic() - since
+
+    async def scenario() -> list[float]:
+        async with wire_to(addresses.url(database)) as wire:
+            consumer = Consumer(wire.url, {QUEUE: work}, application_name="test")
+            scheduler = Scheduler(wire.url, {"tick": "* * * * * *"}, application_name="test")
+            databases = Databases(build_engine(addresses.url(database), pool_size=1, application_name="test"))
+            since = monotonic()
+            ends = [asyncio.create_task(ended_after_s(runner, since)) for runner in (consumer, scheduler)]
+            async with databases.transaction() as connection:
+                await enqueue(connection, QUEUE, "")
+            await databases.dispose()
+            await asyncio.wait_for(taken.wait(), 10)
+            wire.cut()
+            cut_after_s = monotonic() - since
+            return [end - cut_after_s for end in await asyncio.gather(*ends)]
+
+    assert max(asyncio.run(scenario())) < 16
+
+
+def test_the_queues_own_connections_are_bounded_by_the_server_as_well(addresses: Addresses) -> None:
+    async def scenario() -> dict[str, str]:
+        connection = await connect(addresses.database, "test", timeouts=Timeouts(idle_in_transaction_s=7))
+        try:
+            names = ("statement_timeout", "idle_in_transaction_session_timeout", "tcp_keepalives_idle")
+            return {name: await connection.fetchval(f"SHOW {name}") for name in names}
+        finally:
+            await close(connection)
+
+    assert asyncio.run(scenario()) == {
+        "statement_timeout": "9s",
+        "idle_in_transaction_session_timeout": "7s",
+        "tcp_keepalives_idle": "30",
+    }
+
+
 def jobs(stack: Stack, addresses: Addresses, database: str, *words: str) -> tuple[int, Any]:
     env = environment(stack, addresses, DATABASE_URL=addresses.url(database))
     done = subprocess.run(
@@ -223,3 +277,41 @@ def test_what_cannot_be_done_is_parked_and_everything_else_is_done_by_priority_a
         SELECT priority FROM pgqueuer_log WHERE status = 'picked' AND entrypoint = $1 ORDER BY created, id LIMIT 10
     """
     assert sorted((row[0] for row in sql(picked, QUEUE, database=database)), reverse=True)[:5] == [10] * 5
+
+
+def test_what_nobody_can_read_is_parked_at_once_and_done_when_somebody_can(
+    stack: Stack, addresses: Addresses, sql: Sql, database: str, tmp_path: Path
+) -> None:
+    sql("INSERT INTO users VALUES (1, 'Ada', 'ada@example.com')", database=database)
+    sql("INSERT INTO products VALUES (1, 'Lamp', 100, 1000)", database=database)
+    url, ordered = addresses.url(database), uuid4()
+
+    async def place(databases: Databases) -> None:
+        orders = SqlOrderRepository(databases)
+        await orders.place(ordered, 1, await orders.reserve(ordered, 1, [Line(1, 1)]), "EUR")
+
+    async def put_in_nonsense(databases: Databases) -> None:
+        async with databases.transaction() as connection:
+            await enqueue(connection, "orders.cancel-charge", "not an order")
+
+    def parked() -> dict[str, int]:
+        rows = sql("SELECT payload, attempts FROM pgqueuer WHERE status = 'failed'", database=database)
+        return {row["payload"].decode(): row["attempts"] for row in rows}
+
+    def fulfilled() -> bool:
+        return sql("SELECT status FROM orders", database=database)[0][0] == "fulfilled"
+
+    def counted(queue: str) -> float:
+        name = "messaging_dead_lettered_total"
+        return worker.counter(f'{name}{{messaging_destination_name="{queue}",reason="unreadable"}}')
+
+    with run_service(stack, addresses, tmp_path / "worker.log", "worker", DATABASE_URL=url) as worker:
+        assert worker.http.put("/internal/faults/unreadable-jobs", json={}).status_code == 200
+        with_databases(url, place)
+        with_databases(url, put_in_nonsense)
+        eventually(lambda: parked() == {str(ordered): 0, "not an order": 0}, "both parked without a second try")
+        assert counted("orders.fulfil") == counted("orders.cancel-charge") == 1
+        assert not fulfilled()
+        assert worker.http.delete("/internal/faults/unreadable-jobs").status_code == 200
+        eventually(fulfilled, "the order fulfilled after all")
+        assert parked() == {"not an order": 0}

@@ -67,7 +67,14 @@ def test_a_command_without_its_database_fails_in_one_line(capsys: pytest.Capture
 def test_the_development_issuer_is_refused_elsewhere_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("SIGNALBOX_ENVIRONMENT", "stage")
+    for name, value in {
+        "ENVIRONMENT": "stage",
+        "ISSUER_URL": "https://login.example.com",
+        "CURSOR_KEYS": "3f1c9be27d0a4e55",
+        "DATABASE_URL": "postgresql+asyncpg://shop:k3uW-9dQ2@db/shop",
+        "VALKEY_URL": "redis://:x7Yt-44fP@cache:6379/0",
+    }.items():
+        monkeypatch.setenv(f"SIGNALBOX_{name}", value)
     assert main(["issuer", "--port", "1"]) == 2
     said = capsys.readouterr().err
     assert said == "service: SIGNALBOX_ENVIRONMENT: the development issuer is for development only\n"

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -19,6 +20,7 @@ from service.faults import (
     RESPONSE_ERRORS,
     RESPONSE_LATENCY,
     SCOPE_HEADER,
+    UNREADABLE_JOBS,
     WORKER_FAULTS,
     DefectiveReleaseError,
     Faults,
@@ -238,6 +240,31 @@ async def test_a_poisoned_job_fails_every_time_and_the_others_never() -> None:
     first = [await fails(f"order {number}") for number in range(500)]
     assert first == [await fails(f"order {number}") for number in range(500)]
     assert sum(first) / 5 == pytest.approx(20, abs=5)
+
+
+def test_a_job_is_unreadable_every_time_and_the_others_never() -> None:
+    faults = Faults(WORKER_FAULTS, allowed=True)
+    orders = [str(UUID(int=number << 64)) for number in range(1, 501)]
+    assert [faults.read_job(order) for order in orders] == orders
+    faults.switch_on("unreadable-jobs", {"percent": 20})
+    read = [faults.read_job(order) for order in orders]
+    assert read == [faults.read_job(order) for order in orders]
+    garbled = [text for text, order in zip(read, orders, strict=True) if text != order]
+    assert len(garbled) / 5 == pytest.approx(20, abs=5)
+    for text in garbled:
+        with pytest.raises(ValueError, match="badly formed"):
+            UUID(text)
+
+
+def test_what_a_fault_took_is_given_back_when_it_ends_and_not_before() -> None:
+    faults, given_back = Faults(WORKER_FAULTS, allowed=True), list[str]()
+    faults.on_end(UNREADABLE_JOBS, lambda: given_back.append("all"))
+    faults.switch_on("unreadable-jobs", {})
+    assert given_back == []
+    faults.switch_off("unreadable-jobs")
+    assert given_back == ["all"]
+    faults.switch_off("unreadable-jobs")
+    assert given_back == ["all"]
 
 
 async def test_a_defect_is_an_unhandled_exception_on_its_route_only() -> None:

@@ -83,6 +83,20 @@ def test_an_answer_that_is_no_failure_of_the_peer_and_a_caller_in_a_hurry_open_n
     assert call(breaker) == "good"
 
 
+def test_a_call_that_never_reached_the_peer_neither_opens_nor_closes_anything() -> None:
+    clock = Clock()
+    breaker = broken(clock)
+    clock.now += OPEN_S
+    try:
+        with breaker.call(PeerFailed, unheard=(TimeoutError,)):
+            raise TimeoutError
+    except TimeoutError:
+        pass
+    assert call(breaker) == "refused", "nobody knows yet whether it is back"
+    clock.now += OPEN_S
+    assert call(breaker) == "good"
+
+
 def test_second_tries_stay_a_tenth_of_the_calls_however_long_everything_fails() -> None:
     budget = RetryBudget("peer")
     taken = 0

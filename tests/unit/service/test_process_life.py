@@ -75,7 +75,7 @@ def test_a_process_says_what_it_misses_drains_and_leaves(
 ) -> None:
     process, client = payments
     assert client.get("/startupz").status_code == 200
-    assert client.get("/readyz").json() == {"status": "failing", "failing": {"postgres": "DatabaseUnavailable"}}
+    assert client.get("/readyz").json() == {"status": "failing", "failing": {"postgres": "DatabaseUnreachable"}}
     assert "signalbox_build_info" in client.get("/metrics").text
 
     charge = {"order_id": "0b8f7f0e-5a0c-4d5f-9a5e-2f6f3f0d7c11", "amount_cents": 1, "currency": "EUR"}

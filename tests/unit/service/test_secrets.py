@@ -313,13 +313,16 @@ async def test_secrets_go_before_what_the_settings_say(tmp_path: Path) -> None:
     }.items():
         (tmp_path / name).write_text(value)
     settings = Settings(
-        database_url="postgresql+asyncpg://shop:old@db:5432/shop", valkey_url="redis://:old@cache:6379/0"
+        database_url="postgresql+asyncpg://shop:old@db:5432/shop",
+        valkey_url="redis://:old@cache:6379/0",
+        quota_url="redis://quotas:6379/0",
     )
     filled = await fill_in(settings, build_secrets(f"files:{tmp_path}", {}))
     assert filled.cursor_keys == "a-key-of-sixteen"
     assert filled.client_secret == "e:f"
     assert filled.database_url == "postgresql+asyncpg://shop:c%40d@db:5432/shop"
     assert filled.valkey_url == "redis://:a%2Fb@cache:6379/0"
+    assert filled.quota_url == filled.counting_url == "redis://:a%2Fb@quotas:6379/0"
 
 
 @pytest.mark.parametrize("place", ["", "file:/run", "files:", "vault:https://vault", "ssm:", "gcp:x"])

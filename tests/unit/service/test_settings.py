@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,6 @@ def test_a_process_is_named_after_its_command_unless_told_otherwise(monkeypatch:
         ("development", "on", True),
         ("development", "off", False),
         ("stage", None, False),
-        ("stage", "on", False),
     ],
 )
 def test_faults_are_allowed_in_development_only(
@@ -44,6 +44,8 @@ def test_faults_are_allowed_in_development_only(
     for name, value in (("SIGNALBOX_ENVIRONMENT", environment), ("SIGNALBOX_FAULTS", faults)):
         if value is not None:
             monkeypatch.setenv(name, value)
+    if environment == "stage":
+        set_all(monkeypatch, {**GOOD_PRODUCTION, "ENVIRONMENT": environment})
     assert load_settings("api").faults_allowed is allowed
 
 
@@ -51,7 +53,9 @@ def test_faults_are_allowed_in_development_only(
     ("name", "value"),
     [
         ("DATABASE_URL", "mysql://hunter2@db/x"),
-        ("REPLICA_URL", "postgresql://hunter2@db/x"),
+        ("REPLICA_URLS", "postgresql://hunter2@db/x"),
+        ("REPLICA_URLS", f"{DATABASE},postgresql://hunter2@db/x"),
+        ("REPLICA_URLS", ",".join([DATABASE] * 9)),
         ("POOL_SIZE", "0"),
         ("POOL_SIZE", "many"),
         ("DRAIN_S", "-1"),
@@ -67,6 +71,12 @@ def test_a_setting_out_of_bounds_is_refused_by_name(monkeypatch: pytest.MonkeyPa
     assert [error["loc"] for error in refused.value.errors()] == [(name.lower(),)]
 
 
+def test_there_may_be_several_replicas_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings("api").replicas == []
+    monkeypatch.setenv("SIGNALBOX_REPLICA_URLS", f"{DATABASE}, {DATABASE}2")
+    assert load_settings("api").replicas == [DATABASE, f"{DATABASE}2"]
+
+
 def test_there_is_no_default_database(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SIGNALBOX_DATABASE_URL")
     with pytest.raises(ValidationError, match="database_url"):
@@ -74,7 +84,7 @@ def test_there_is_no_default_database(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_addresses_with_passwords_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SIGNALBOX_REPLICA_URL", DATABASE)
+    monkeypatch.setenv("SIGNALBOX_REPLICA_URLS", DATABASE)
     monkeypatch.setenv("SIGNALBOX_VALKEY_URL", "redis://:hunter2@127.0.0.1/0")
     settings = load_settings("api")
     assert "hunter2" not in repr(settings)
@@ -95,8 +105,9 @@ GOOD_PRODUCTION = {
 PLAIN = {
     "ISSUER_URL": "http://login.example.com",
     "DATABASE_URL": "postgresql+asyncpg://signalbox:k3uW-9dQ2@db/signalbox",
-    "REPLICA_URL": "postgresql+asyncpg://signalbox:k3uW-9dQ2@db/signalbox",
+    "REPLICA_URLS": "postgresql+asyncpg://signalbox:k3uW-9dQ2@db/signalbox",
     "VALKEY_URL": "redis://:x7Yt-44fP@valkey/0",
+    "QUOTA_URL": "redis://:x7Yt-44fP@quotas/0",
     "SECRETS": "vault:http://vault:8200/secret/app",
 }
 
@@ -119,9 +130,22 @@ def test_each_environment_has_a_file_and_production_starts_with_what_is_its_own(
     assert load_settings("api").pool_size == 7, "the environment goes before the file"
 
 
-def test_production_names_everything_that_it_refuses_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stage_is_production_but_for_what_its_file_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, GOOD_PRODUCTION)
+    production = load_settings("api").model_dump()
+    monkeypatch.setenv("SIGNALBOX_ENVIRONMENT", "stage")
+    stage = load_settings("api").model_dump()
+    differs = {name for name in stage if stage[name] != production[name]}
+    assert differs == {"environment"} | set(tomllib.loads((ENVIRONMENTS / "stage.toml").read_text()))
+    assert differs == {"environment", "pool_size", "docs"}
+
+
+@pytest.mark.parametrize("environment", ["stage", "production"])
+def test_all_that_is_refused_is_named_at_once(monkeypatch: pytest.MonkeyPatch, environment: str) -> None:
     wrong = {"FAULTS": "on", "DOCS": "on", "SIGN_IN": "off", "TRUSTED_PROXIES": "*"}
-    set_all(monkeypatch, {"ENVIRONMENT": "production", **wrong})
+    set_all(monkeypatch, {"ENVIRONMENT": environment, **wrong})
+    if environment == "stage":
+        del wrong["DOCS"]
     monkeypatch.setenv("SIGNALBOX_DATABASE_URL", "postgresql+asyncpg://signalbox:signalbox@db/signalbox")
     with pytest.raises(SettingsRefused) as refused:
         load_settings("api")
@@ -145,6 +169,7 @@ def test_production_names_everything_that_it_refuses_at_once(monkeypatch: pytest
         *PLAIN.items(),
         ("DATABASE_URL", "postgresql+asyncpg://signalbox:k3uW-9dQ2@db/signalbox?ssl=prefer"),
         ("DATABASE_URL", "postgresql+asyncpg://signalbox:k3uW-9dQ2@db/signalbox?ssl=require&ssl=disable"),
+        ("QUOTA_URL", "rediss://quotas/0"),
     ],
 )
 def test_production_refuses_each_development_default(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

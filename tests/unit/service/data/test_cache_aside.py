@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from dataclasses import make_dataclass
 
 import pytest
 
@@ -30,6 +31,20 @@ def a_closed_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+async def test_keys_change_with_the_version_and_with_the_shape_of_what_is_kept() -> None:
+    client = build_cache_client("redis://127.0.0.1:1/0", pool_size=1)
+
+    def entry(kind: type[object], version: int = 1) -> str:
+        return Cache(client, "products", kind, ttl_s=30, absent_ttl_s=5, version=version).entry(7)
+
+    as_it_is = make_dataclass("Product", [("id", int), ("name", str)])
+    the_same = make_dataclass("Product", [("id", int), ("name", str)])
+    grown = make_dataclass("Product", [("id", int), ("name", str), ("stock", int)])
+    assert entry(as_it_is) == entry(the_same)
+    assert len({entry(as_it_is), entry(grown), entry(as_it_is, version=2)}) == 3
+    await client.aclose()
 
 
 async def test_a_cache_that_is_gone_is_an_error_and_the_source_answers(recorded: Recorded) -> None:

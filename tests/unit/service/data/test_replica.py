@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from service.data import replica as replica_module
-from service.data.replica import MOST_LAG_S, Replica, Writes, own_writes
+from service.data.replica import MOST_LAG_S, Replica, Writes, look_at, own_writes
+from service.telemetry.testing import record
 
 pytestmark = pytest.mark.anyio
 
@@ -22,7 +23,7 @@ class Servers:
         self.end, self.replayed, self.now = 100, 100, 50.0
         self.primary_answers = self.replica_answers = True
         monkeypatch.setattr(replica_module, "monotonic", lambda: self.now)
-        self.replica = Replica(self._end, self._replayed)
+        self.replica = Replica("replica", self._replayed)
 
     async def _end(self) -> int:
         if not self.primary_answers:
@@ -38,7 +39,7 @@ class Servers:
         for _ in range(round(seconds * 2)):
             self.now += 0.5
             self.end += written
-            await self.replica.look()
+            await look_at(self._end, [self.replica])
         return self.replica.refuses()
 
 
@@ -68,6 +69,32 @@ async def test_without_its_primary_a_replica_goes_on_answering(servers: Servers)
     await servers.pass_time(1)
     servers.primary_answers = False
     assert await servers.pass_time(60) is None
+
+
+async def test_a_replica_that_was_behind_and_has_all_that_is_known_of_is_asked_when_its_primary_is_gone(
+    servers: Servers,
+) -> None:
+    await servers.pass_time(1)
+    assert await servers.pass_time(MOST_LAG_S + 1, written=10) == "lag"
+    servers.primary_answers = False
+    assert await servers.pass_time(1) == "lag"
+    servers.replayed = servers.end
+    assert await servers.pass_time(0.5) is None
+
+
+async def test_each_replica_is_judged_by_itself(servers: Servers) -> None:
+    async def always_there() -> int:
+        return servers.end
+
+    with record() as recorded:
+        well, behind = Replica("replica", always_there), Replica("replica-2", servers._replayed)
+        for _ in range(14):
+            servers.now, servers.end = servers.now + 0.5, servers.end + 10
+            await look_at(servers._end, [well, behind])
+        assert (well.refuses(), behind.refuses()) == (None, "lag")
+        text = recorded.metrics_text()
+    assert 'db_replica_lag_seconds{db_client_connection_pool_name="replica"} 0.0' in text
+    assert 'db_replica_lag_seconds{db_client_connection_pool_name="replica-2"} 7.0' in text
 
 
 async def test_a_replica_that_fails_gets_no_reads_until_it_was_seen_well(servers: Servers) -> None:
