@@ -216,7 +216,9 @@ def find_refusals(settings: Settings, *, filled_in: bool = False) -> list[str]:
             open_wire and not all(_asks_for_tls(urlsplit(url)) for url in settings.replicas)
         ),
         "VALKEY_URL: without TLS; begin it with rediss://": open_wire and valkey.scheme != "rediss",
-        "QUOTA_URL: without TLS; begin it with rediss://": open_wire and quotas.scheme != "rediss",
+        "QUOTA_URL: without TLS; begin it with rediss://": (
+            open_wire and bool(settings.quota_url) and quotas.scheme != "rediss"
+        ),
         "SECRETS: Vault without TLS; name it with https://, or an agent on this machine": (
             open_wire and _is_plain_vault(settings.secrets)
         ),
