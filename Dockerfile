@@ -36,7 +36,8 @@ RUN begun="$(date +%s)" \
     && pip uninstall --yes --quiet --root-user-action ignore pip \
     && echo "signalbox:x:10001:" >> /etc/group \
     && echo "signalbox:x:10001:10001::/nonexistent:/usr/sbin/nologin" >> /etc/passwd \
-    && install -d -o 10001 -g 10001 -m 0750 /run/secrets /run/settings /var/log/signalbox \
+    && install -d -o 10001 -g 10001 -m 0770 /var/log/signalbox \
+    && install -d -o 10001 -g 10001 -m 0750 /run/secrets /run/settings \
        /var/lib/signalbox /var/lib/signalbox/collector /var/lib/signalbox/jaeger /var/lib/signalbox/loki \
        /var/lib/signalbox/pager /var/lib/signalbox/faults \
     && find /etc /run /usr/local /var -xdev -writable -newermt "@${begun}" -exec touch --no-dereference --date="@${SOURCE_DATE_EPOCH}" {} +

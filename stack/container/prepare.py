@@ -31,6 +31,7 @@ SECRETS = Path("/run/secrets")
 PUBLIC_SETTINGS = Path("/run/settings")
 
 SHARED, SHARED_FOLDER = 0o640, 0o750  # owner and group
+LOGS, LOGS_FOLDER = Path("/var/log/signalbox"), 0o770  # PostgreSQL writes there too, as its own user
 PASSWORDS = (*ROLES.values(), "valkey_password", "grafana_password")
 RENDERED = ("prometheus", "alertmanager", "grafana")  # components whose settings depend on the clock or on addresses
 
@@ -114,4 +115,5 @@ def read_clock(environ: Mapping[str, str]) -> float:
 
 
 if __name__ == "__main__":
+    LOGS.chmod(LOGS_FOLDER)
     prepare(clock=read_clock(os.environ), pager_port=int(os.environ.get(variable("pager")) or 0) or None)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -200,8 +202,12 @@ def shell(tmp_path: Path, *command: str) -> list[str]:
 
 def test_what_a_process_writes_is_on_its_standard_output_and_in_its_file(tmp_path: Path) -> None:
     (tmp_path / "service.env").write_text("PASSWORD='of the file'\n")
-    command = shell(tmp_path, "sh", "-c", 'echo "$PASSWORD"; echo complaint >&2; exit 3')
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    command = shell(tmp_path, "sh", "-c", 'echo "${PASSWORD:-none}"; echo complaint >&2; exit 3')
+    theirs = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert theirs.stdout.startswith("none\n"), "the passwords are for processes of ours"
+    (tmp_path / "part.log").unlink()
+    ours = {**os.environ, "SIGNALBOX_ENVIRONMENT": "development"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False, env=ours)
     assert done.returncode == 3
     assert done.stdout == "of the file\ncomplaint\n"
     assert (tmp_path / "part.log").read_text() == done.stdout
@@ -216,6 +222,17 @@ def test_a_process_that_is_told_to_end_ends_in_its_way_and_its_last_words_are_ke
         assert process.stdout.readline() == "drained\n"
         assert process.wait(20) == 7
     assert (tmp_path / "part.log").read_text() == "serving\ndrained\n"
+
+
+def test_the_signal_by_which_postgresql_ends_fast_reaches_it_as_it_is(tmp_path: Path) -> None:
+    script = (
+        "import signal, time; signal.signal(signal.SIGINT, lambda *_: exit(5)); print('on', flush=True); time.sleep(9)"
+    )
+    with subprocess.Popen(shell(tmp_path, sys.executable, "-c", script), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "on\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) == 5
 
 
 @pytest.mark.processes
