@@ -71,8 +71,8 @@ def test_the_development_issuer_is_refused_elsewhere_in_one_line(
         "ENVIRONMENT": "stage",
         "ISSUER_URL": "https://login.example.com",
         "CURSOR_KEYS": "3f1c9be27d0a4e55",
-        "DATABASE_URL": "postgresql+asyncpg://shop:k3uW-9dQ2@db/shop",
-        "VALKEY_URL": "redis://:x7Yt-44fP@cache:6379/0",
+        "DATABASE_URL": "postgresql+asyncpg://shop:k3uW-9dQ2@db/shop?ssl=verify-full",
+        "VALKEY_URL": "rediss://:x7Yt-44fP@cache:6379/0",
     }.items():
         monkeypatch.setenv(f"SIGNALBOX_{name}", value)
     assert main(["issuer", "--port", "1"]) == 2
