@@ -58,11 +58,11 @@ class Stack:
         return subprocess.run(["docker", *words], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def container_of(stack: Stack, service: str) -> str:
-    """The id of a service's container, in the container form."""
+def container_of(stack: Stack, service: str, *, every: bool = False) -> str:
+    """The id of a service's container, in the container form; one that does not run too, if `every` will do."""
     project = Engine(Layout(ROOT, stack.state_dir, stack.port_offset)).project
     filters = [f"label=com.docker.compose.project={project}", f"label=com.docker.compose.service={service}"]
-    words = ["ps", "--quiet", *(word for one in filters for word in ("--filter", one))]
+    words = ["ps", *(["--all"] if every else []), "--quiet", *(word for one in filters for word in ("--filter", one))]
     return subprocess.run(["docker", *words], capture_output=True, text=True, check=True).stdout.strip()
 
 

@@ -13,6 +13,7 @@ from stack.components import components
 from stack.container.addresses import published
 from stack.container.engine import Engine
 from stack.layout import Layout
+from tests.acceptance.backends import eventually
 from tests.conftest import ROOT, Stack, container_of
 
 pytestmark = pytest.mark.compose_only
@@ -154,10 +155,21 @@ def test_the_queue_can_be_looked_into(stack: Stack) -> None:
     assert listed.returncode == 0, listed.stderr
 
 
-def test_what_has_no_container_form_is_said_so(stack: Stack) -> None:
-    refused = stack.signalbox("restart", "faults")
-    assert refused.returncode == 2
-    assert "no container form" in refused.stderr
+def test_a_process_of_the_host_does_to_containers_what_a_fault_asks_for(stack: Stack) -> None:
+    """One is paused and goes on, another is killed and comes back; whoever did that is the host's own process."""
+
+    def status(service: str) -> str:
+        return docker("inspect", "--format", "{{.State.Status}}", container_of(stack, service, every=True)).strip()
+
+    for fault, service, broken in (("stop-process", "jaeger", "paused"), ("kill-process", "valkey", "exited")):
+        on = stack.signalbox("fault", "set", fault, "--param", f"component={service}")
+        assert on.returncode == 0, on.stderr
+        assert status(service) == broken
+        assert stack.signalbox("fault", "clear", fault).returncode == 0
+        eventually(lambda name=service: stack.component(name)["state"] == "ready", f"{service} again", within_s=40)
+
+
+def test_what_the_form_cannot_do_is_said_so(stack: Stack) -> None:
     refused = stack.signalbox("up", "--replicas", "3")
     assert refused.returncode == 2
     assert "--form native" in refused.stderr
