@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,11 +60,16 @@ class Timeouts:
 # undone because it and another waited for each other, which may be tried again
 # (https://www.postgresql.org/docs/current/errcodes-appendix.html).
 _BUSY = ("25P03", "28", "40001", "40P01", "53", "57014")
-# And of one that is not: connection exceptions, start-up, shut-down.
-_UNREACHABLE = ("08", "57")
+# And of one that is not: connection exceptions, start-up, shut-down; or not any more what it was, a primary.
+_READ_ONLY = "25006"
+_UNREACHABLE = ("08", _READ_ONLY, "57")
 
 # A probe has one second for all; a primary that has said nothing by then does not keep the replica from being asked.
 PING_REPLICA_AFTER_S = 0.4
+
+CLOSE_TIMEOUT_S = 1.0
+# Rows that one statement deletes at most when old ones are cleared away: it ends long before its time-out.
+PIECE = 10_000
 
 Password = Callable[[], Awaitable[str]]
 
@@ -116,12 +121,15 @@ def server_settings(application_name: str, timeouts: Timeouts) -> dict[str, str]
 
 
 def _let_go(context: ExceptionContext) -> None:
-    """A server that does not even say that a statement took too long will not say anything to a ROLLBACK either."""
+    """Have the pool make its connections anew where those that it has are of no more use."""
     if isinstance(context.original_exception, TimeoutError) and context.connection is not None:
+        # A server that does not even say that a statement took too long will not say anything to a ROLLBACK either.
         connection = context.connection.connection.driver_connection
         assert connection is not None
         connection.terminate()
         context.is_disconnect = True
+    elif getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+        context.is_disconnect = True  # the address leads to another server by now
 
 
 class DatabaseUnavailable(Unavailable):
@@ -156,10 +164,9 @@ class Standby:
         async with self._looks.connect() as connection:
             return int((await connection.execute(_REPLAYED)).one().position)
 
-    async def dispose(self) -> None:
-        """Close every connection."""
-        await self._reads.dispose()
-        await self._looks.dispose()
+    @property
+    def pools(self) -> tuple[AsyncEngine, AsyncEngine]:
+        return self._reads, self._looks
 
 
 class Databases:
@@ -224,6 +231,13 @@ class Databases:
             closest = min(closest, reason, key=_REASONS.index)
         return closest
 
+    async def delete_in_pieces(self, statement: Executable) -> None:
+        """Run a deletion of at most ``PIECE`` rows until it finds fewer, each time in a transaction of its own."""
+        found = PIECE
+        while found >= PIECE:
+            async with self.transaction() as connection:
+                found = (await connection.execute(statement)).rowcount
+
     async def read_primary(self, statement: Executable) -> Sequence[Row[Any]]:
         """Rows of ``statement`` as of now."""
         with self._asking():
@@ -266,13 +280,13 @@ class Databases:
             await asyncio.gather(primary, return_exceptions=True)
 
     async def dispose(self) -> None:
-        """Close every connection."""
+        """Close every connection, within ``CLOSE_TIMEOUT_S`` whatever the servers do."""
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
-        await self._primary.dispose()
-        for standby in self._standbys:
-            await standby.dispose()
+        await asyncio.gather(
+            *(_close(pool) for pool in (self._primary, *(one for s in self._standbys for one in s.pools)))
+        )
 
 
 # Why the primary got a read, from the least to the most that is wrong with the replicas.
@@ -287,6 +301,13 @@ _REPLAYED = text(
             - '0/0')::bigint AS position
     """
 )
+
+
+async def _close(pool: AsyncEngine) -> None:
+    """What a silent server's connections say good-bye to is the end of this process."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await pool.dispose()
 
 
 def _autocommit(engine: AsyncEngine) -> AsyncEngine:

@@ -24,7 +24,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service import telemetry
-from service.data.engines import Databases
+from service.data.engines import PIECE, Databases
 
 # A header of a job: seconds since the epoch by which it must be done. Not a duration, since it waits while time passes.
 DEADLINE_HEADER = "deadline"
@@ -86,9 +86,8 @@ async def observe_queue(databases: Databases, queue: str) -> QueueStats:
 
 async def forget_history(databases: Databases, older_than: timedelta) -> None:
     """Delete what PgQueuer noted about finished jobs longer than ``older_than`` ago; it never does so itself."""
-    async with databases.transaction() as connection:
-        await connection.execute(_FORGET_LOG.bindparams(age=older_than))
-        await connection.execute(_FORGET_STATISTICS.bindparams(age=older_than))
+    await databases.delete_in_pieces(_FORGET_LOG.bindparams(age=older_than))
+    await databases.delete_in_pieces(_FORGET_STATISTICS.bindparams(age=older_than))
 
 
 _LEFT = text(
@@ -100,5 +99,15 @@ _LEFT = text(
     FROM (SELECT created, attempts, status <> 'failed' AS waits FROM pgqueuer WHERE entrypoint = :queue) AS jobs
     """
 )
-_FORGET_LOG = text("DELETE FROM pgqueuer_log WHERE aggregated AND created < now() - :age")
-_FORGET_STATISTICS = text("DELETE FROM pgqueuer_statistics WHERE created < now() - :age")
+_FORGET_LOG = text(
+    f"""
+    DELETE FROM pgqueuer_log
+    WHERE id IN (SELECT id FROM pgqueuer_log WHERE aggregated AND created < now() - :age LIMIT {PIECE})
+    """
+)
+_FORGET_STATISTICS = text(
+    f"""
+    DELETE FROM pgqueuer_statistics
+    WHERE id IN (SELECT id FROM pgqueuer_statistics WHERE created < now() - :age LIMIT {PIECE})
+    """
+)

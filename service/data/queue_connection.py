@@ -38,8 +38,9 @@ async def connect(
 
 
 class QueueDriver(AsyncpgDriver):
-    """PgQueuer's way to the connection. A server that does not answer is given up: all that PgQueuer still wants to say
-    would wait for as long, one after the other, and no other connection could take its place meanwhile.
+    """PgQueuer's way to the connection. A server that does not answer in time is given up: all that PgQueuer still has
+    to say would wait for as long, one after the other, and no other connection could take its place meanwhile. Nor is
+    a job parked because it could not be put back: it is taken over once its heart stands still.
     """
 
     async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
@@ -53,7 +54,7 @@ class QueueDriver(AsyncpgDriver):
     async def _answered(self, answer: Awaitable[T]) -> T:
         try:
             return await answer
-        except TimeoutError:
+        except (TimeoutError, asyncpg.QueryCanceledError):
             self._connection.terminate()
             raise
 

@@ -13,7 +13,7 @@ from uuid import uuid4
 from sqlalchemy import LargeBinary, Text, Uuid, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.data.engines import Databases
+from service.data.engines import PIECE, Databases
 from service.orders.model import Claim, IdempotencyKey, KeyInUse, KeyReused
 
 # Above the longest that an order can take: the waits for connections, three transactions and payments.
@@ -41,7 +41,12 @@ _SETTLE = text("UPDATE order_keys SET placed = true WHERE order_id = :order_id A
 _ABANDON = text("UPDATE order_keys SET taken_at = '-infinity' WHERE order_id = :order_id AND NOT placed").bindparams(
     _order_id
 )
-_FORGET = text(f"DELETE FROM order_keys WHERE created_at < now() - interval '{KEEP_S} seconds'")
+_FORGET = text(
+    f"""
+    DELETE FROM order_keys WHERE (client, key) IN (
+        SELECT client, key FROM order_keys WHERE created_at < now() - interval '{KEEP_S} seconds' LIMIT {PIECE})
+    """
+)
 
 
 class SqlOrderKeys:
@@ -76,8 +81,7 @@ class SqlOrderKeys:
 
     async def forget(self) -> None:
         """Delete keys older than ``KEEP_S``."""
-        async with self._databases.transaction() as connection:
-            await connection.execute(_FORGET)
+        await self._databases.delete_in_pieces(_FORGET)
 
 
 async def settle(connection: AsyncConnection, claim: Claim) -> None:

@@ -192,6 +192,36 @@ def test_slow_statements_and_a_full_pool_open_no_circuit(addresses: Addresses) -
     assert asyncio.run(scenario()) == 1
 
 
+def test_a_silent_server_does_not_keep_a_process_from_leaving(addresses: Addresses) -> None:
+    async def scenario() -> float:
+        async with wire_to(addresses.database) as wire, many(wire.url) as databases:
+            await asyncio.gather(*(databases.read(text("SELECT pg_sleep(0.1)")) for _ in range(5)))
+            wire.cut()
+            started = monotonic()
+            await databases.dispose()
+            return monotonic() - started
+
+    assert asyncio.run(scenario()) < 2
+
+
+def test_connections_to_what_is_a_primary_no_more_are_made_anew(addresses: Addresses) -> None:
+    """After a change of roles the old primary may live on, and refuses what is written."""
+
+    async def scenario() -> None:
+        async with pool(addresses.database) as databases:
+            async with databases.transaction() as connection:
+                await connection.execute(text("SET default_transaction_read_only = on"))
+            with pytest.raises(DatabaseUnavailable):
+                await write(databases)
+            await write(databases)
+
+    async def write(databases: Databases) -> None:
+        async with databases.transaction() as connection:
+            await connection.execute(text("DELETE FROM order_keys WHERE client = 'nobody'"))
+
+    asyncio.run(scenario())
+
+
 # the replica
 
 
@@ -401,7 +431,8 @@ def test_a_crowd_in_three_processes_loads_once(addresses: Addresses) -> None:
 
 def test_a_crowd_of_one_process_loads_once_even_without_valkey(addresses: Addresses) -> None:
     async def scenario() -> None:
-        source, client = Source(), build_cache_client(f"redis://127.0.0.1:{free_port()}/0", pool_size=10)
+        source = Source(takes_s=1)  # longer than it takes a busy machine to refuse fifty look-ups
+        client = build_cache_client(f"redis://127.0.0.1:{free_port()}/0", pool_size=10)
         cache = Cache(client, "of-a-test", Product, ttl_s=30, absent_ttl_s=30)
         assert set(await asyncio.gather(*(cache.get("k", source.load) for _ in range(50)))) == {PRODUCT}
         assert source.asked == 1

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -28,7 +29,7 @@ from bench.keep import keep
 from service.data import migrations
 from service.data.consumer import Consumer
 from service.data.engines import Databases, Timeouts, build_engine
-from service.data.queue import enqueue
+from service.data.queue import enqueue, forget_history
 from service.data.queue_connection import close, connect
 from service.data.schedule import Scheduler
 from service.orders.model import Line
@@ -277,6 +278,17 @@ def test_what_cannot_be_done_is_parked_and_everything_else_is_done_by_priority_a
         SELECT priority FROM pgqueuer_log WHERE status = 'picked' AND entrypoint = $1 ORDER BY created, id LIMIT 10
     """
     assert sorted((row[0] for row in sql(picked, QUEUE, database=database)), reverse=True)[:5] == [10] * 5
+
+
+def test_a_long_history_is_forgotten_piece_by_piece(database: str, addresses: Addresses, sql: Sql) -> None:
+    for age, count in (("2 days", 25_000), ("1 hour", 3)):
+        sql(
+            "INSERT INTO pgqueuer_log (created, job_id, status, priority, entrypoint, aggregated)"
+            f" SELECT now() - interval '{age}', n, 'successful', 0, 'q', true FROM generate_series(1, {count}) AS n",
+            database=database,
+        )
+    with_databases(addresses.url(database), lambda databases: forget_history(databases, timedelta(days=1)))
+    assert sql("SELECT count(*) FROM pgqueuer_log", database=database)[0][0] == 3
 
 
 def test_what_nobody_can_read_is_parked_at_once_and_done_when_somebody_can(
