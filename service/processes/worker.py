@@ -86,7 +86,12 @@ def build_app(settings: Settings) -> FastAPI:
             await close(connection)
 
     putting_back: set[asyncio.Task[None]] = set()
-    faults.on_end(fault.UNREADABLE_JOBS, lambda: putting_back.add(asyncio.create_task(put_back())))
+
+    def begin_to_put_back() -> None:
+        putting_back.add(task := asyncio.create_task(put_back()))
+        task.add_done_callback(putting_back.discard)
+
+    faults.on_end(fault.UNREADABLE_JOBS, begin_to_put_back)
     for queue in jobs:
         tel.observe_queue(queue, partial(observe_queue, databases, queue))
     valkey = build_cache_client(settings.valkey_url, pool_size=1)

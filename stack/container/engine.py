@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from stack.backends import load_pins
+from stack.components import components
 from stack.container.addresses import host_ports
 from stack.errors import StackError
 from stack.layout import LOOPBACK, Layout
@@ -110,12 +112,15 @@ class Engine:
         return done.returncode == 0
 
     def cannot_have(self) -> str | None:
-        """An image of docker-compose.yml that is neither here nor to be pulled; None when all can be had.
+        """An image that the stack needs and that is neither here nor to be pulled; None when all can be had.
 
         One pull tells: where the first comes from, the others do too.
         """
         images = _run(self.compose(Wish(), "config", "--images"), tolerate=True).split()
-        missing = next((one for one in images if not one.startswith(OURS) and not self.has_image(one)), None)
+        pins = load_pins()
+        optional = {pins[part.backend].image for part in components() if part.optional and part.backend}
+        needed = (one for one in images if one not in optional and not one.startswith(OURS))
+        missing = next((one for one in needed if not self.has_image(one)), None)
         return missing if missing and not self.pull(missing) else None
 
     def compose(self, wish: Wish, *arguments: str) -> list[str]:

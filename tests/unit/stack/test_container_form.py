@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from stack import form
+from stack.backends import load_pins
 from stack.components import components
 from stack.container import engine
 from stack.container.addresses import host_ports, published
@@ -71,7 +72,8 @@ def test_an_engine_that_cannot_have_the_images_is_no_reason_to_fail(
 ) -> None:
     monkeypatch.delenv("SIGNALBOX_FORM")
     monkeypatch.setattr(engine, "answers", lambda: True)
-    monkeypatch.setattr(engine, "_run", lambda command, **_: "signalbox:0.1.0\ncaddy:2\nhaproxy:3\n")
+    grafana = load_pins()["grafana"].image  # the stack does without it
+    monkeypatch.setattr(engine, "_run", lambda command, **_: f"signalbox:0.1.0\n{grafana}\ncaddy:2\nhaproxy:3\n")
     monkeypatch.setattr(Engine, "has_image", lambda self, image: image == "caddy:2")
     monkeypatch.setattr(Engine, "pull", lambda self, image: False)
     assert form.choose(layout, None) is form.FORMS["native"]
