@@ -20,9 +20,16 @@ async def discover(client: httpx.AsyncClient, issuer: str) -> dict[str, Any]:
 
 async def get_json(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
     """The JSON object at ``url``. Raises ``httpx.HTTPError``, ``ValueError``."""
-    answer = await client.get(url)
+    return read_object(await client.get(url))
+
+
+def read_object(answer: httpx.Response) -> dict[str, Any]:
+    """The JSON object that was answered. Raises ``httpx.HTTPError``, ``ValueError``."""
     answer.raise_for_status()
-    document = answer.json()
+    try:
+        document = answer.json()
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     if not isinstance(document, dict):
         raise ValueError("no JSON object")
     return document

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import httpx
 
 from service import deadline, telemetry
-from service.discovery import discover
+from service.discovery import discover, read_object
 from service.errand import Errand
 from service.errors import Unavailable
 
@@ -95,7 +95,4 @@ class OwnToken:
     async def _ask(self) -> dict[str, Any]:
         endpoint = str((await discover(self._client, self._issuer))["token_endpoint"])
         who = quote(self._client_id, safe=""), quote(await self._secret(), safe="")  # RFC 6749, 2.3.1
-        answer = await self._client.post(endpoint, data=self._form, auth=who)
-        answer.raise_for_status()
-        told: dict[str, Any] = answer.json()
-        return told
+        return read_object(await self._client.post(endpoint, data=self._form, auth=who))

@@ -211,6 +211,6 @@ def _json(answer: httpx.Response, who: str) -> dict[str, dict[str, dict[str, obj
         raise SecretsUnavailable(f"{who} answered {answer.status_code}")
     try:
         document = answer.json()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SecretsUnavailable(f"{who} did not answer JSON") from error
     return document if isinstance(document, dict) else {}

@@ -10,7 +10,6 @@ import os
 import secrets
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,10 +19,10 @@ from typing import Any
 import requests
 
 from bench.ports import free_port
+from bench.ready import await_ready
 
 ROOT = Path(__file__).parent.parent.parent
 TIMEOUT_S = 30.0
-READY_S = 60.0
 CLIENT_ID = "signalbox"  # the issuer knows no other
 
 Headers = Mapping[str, str]
@@ -87,21 +86,10 @@ def own_issuer() -> Iterator[Target]:
     command = [sys.executable, "-m", "service", "issuer", "--port", str(port)]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        _await_ready(process, url)
+        if not await_ready(process, url):
+            raise TimeoutError(f"the issuer did not start at {url}")
         basic = base64.b64encode(f"{CLIENT_ID}:{secret}".encode()).decode()
         yield Target("issuer", url, {"nobody": {}, "client": {"Authorization": f"Basic {basic}"}})
     finally:
         process.terminate()
         process.wait()
-
-
-def _await_ready(process: subprocess.Popen[bytes], url: str) -> None:
-    deadline = time.monotonic() + READY_S
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if requests.get(f"{url}/readyz", timeout=2).status_code == 200:
-                return
-        except requests.RequestException:
-            pass
-        time.sleep(0.1)
-    raise TimeoutError(f"the issuer did not start at {url}")

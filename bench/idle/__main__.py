@@ -15,13 +15,15 @@ import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from bench.idle.aside import aside
 from bench.idle.pressure import Connection, Pressure, Tally, Target, ask, idle, malformed, slow
 from bench.keep import keep
 from bench.promises.figures import percentile
 
-RATE_PER_S = 50.0
+RATE_PER_S = 100.0
 OTHERS, PATH = 8, "/v2/products/42"
 SLOW, MALFORMED_PER_S = 500, 50.0
 # p99 stays: half as much again, and what a scheduler does to one request in a hundred.
@@ -56,7 +58,7 @@ async def run(target: Target, pressure: Pressure, seconds: float, turns: int) ->
     without, within, tally = list[float](), list[float](), Tally()
     for _ in range(turns):
         without += await measure(target, seconds)
-        async with pressure(target) as seen:
+        async with aside(pressure, target) as seen:
             within += await measure(target, seconds)
         tally.update(seen)  # adding would forget what is zero
         await asyncio.sleep(1)
@@ -91,14 +93,18 @@ def main() -> int:
     parser.add_argument("--api", default="http://127.0.0.1:8101", help="a replica")
     parser.add_argument("--connections", type=int, default=10_000)
     parser.add_argument(
-        "--seconds", type=float, default=7.0, help="of load in each turn; the gateway waits 5 for a header"
+        "--seconds", type=float, default=10.0, help="of load in each turn; the gateway waits 5 for a header"
     )
-    parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--turns", type=int, default=4)
     parser.add_argument("--no-write", action="store_true")
     options = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, options.connections + 2 * SLOW), most))
-    pressures = {"idle": idle(options.connections), "slow": slow(SLOW), "malformed": malformed(MALFORMED_PER_S)}
+    pressures = {
+        "idle": partial(idle, options.connections),
+        "slow": partial(slow, SLOW),
+        "malformed": partial(malformed, MALFORMED_PER_S),
+    }
     figures: dict[str, dict[str, Any]] = {}
     for target in (Target("gateway", options.gateway, "/healthz"), Target("api", options.api, "/livez")):
         for name, pressure in pressures.items():

@@ -41,6 +41,7 @@ class Target:
 
 
 Pressure = Callable[[Target], AbstractAsyncContextManager[Tally]]
+"""One of those below with its number, as a ``partial``: it has to travel to another process."""
 
 
 async def ask(connection: Connection, path: str) -> int:
@@ -53,29 +54,26 @@ async def ask(connection: Connection, path: str) -> int:
     return int(head.split()[1])
 
 
-def idle(count: int) -> Pressure:
+@asynccontextmanager
+async def idle(count: int, target: Target) -> AsyncIterator[Tally]:
     """``count`` connections that have asked once and stay. Who never says anything is hung up on by the gateway."""
-
-    @asynccontextmanager
-    async def hold(target: Target) -> AsyncIterator[Tally]:
-        held: list[Connection] = []
-        for first in range(0, count, AT_ONCE):
-            opened = await asyncio.gather(*(target.open(n) for n in range(first, min(first + AT_ONCE, count))))
-            held += opened
-            await asyncio.gather(*(ask(connection, target.greeting) for connection in opened))
-        tally = Tally(opened=count)
-        yield tally
-        tally["still_open"] = sum(not reader.at_eof() for reader, _ in held)
-        for _, writer in held:
-            writer.close()
-
-    return hold
+    held: list[Connection] = []
+    for first in range(0, count, AT_ONCE):
+        opened = await asyncio.gather(*(target.open(n) for n in range(first, min(first + AT_ONCE, count))))
+        held += opened
+        await asyncio.gather(*(ask(connection, target.greeting) for connection in opened))
+    tally = Tally(opened=count)
+    yield tally
+    tally["still_open"] = sum(not reader.at_eof() for reader, _ in held)
+    for _, writer in held:
+        writer.close()
 
 
-def slow(count: int) -> Pressure:
+@asynccontextmanager
+async def slow(count: int, target: Target) -> AsyncIterator[Tally]:
     """``count`` connections on each of which a header comes a byte at a time; who is hung up on comes again."""
 
-    async def drip(target: Target, number: int, tally: Tally) -> None:
+    async def drip(number: int) -> None:
         while True:
             reader, writer = await target.open(number)
             tally["opened"] += 1
@@ -91,24 +89,19 @@ def slow(count: int) -> Pressure:
                 writer.close()
             tally["hung_up_on"] += 1
 
-    @asynccontextmanager
-    async def hold(target: Target) -> AsyncIterator[Tally]:
-        tally = Tally(opened=0, hung_up_on=0)
-        dripping = [asyncio.create_task(drip(target, number, tally)) for number in range(count)]
-        yield tally
-        for task in dripping:
-            task.cancel()
-        tally["failed"] = sum(
-            isinstance(end, OSError) for end in await asyncio.gather(*dripping, return_exceptions=True)
-        )
-
-    return hold
+    tally = Tally(opened=0, hung_up_on=0)
+    dripping = [asyncio.create_task(drip(number)) for number in range(count)]
+    yield tally
+    for task in dripping:
+        task.cancel()
+    tally["failed"] = sum(isinstance(end, OSError) for end in await asyncio.gather(*dripping, return_exceptions=True))
 
 
-def malformed(per_s: float) -> Pressure:
+@asynccontextmanager
+async def malformed(per_s: float, target: Target) -> AsyncIterator[Tally]:
     """``per_s`` requests a second that are none, all kinds in turn, each on a connection of its own."""
 
-    async def send(target: Target, number: int, nonsense: bytes, tally: Tally) -> None:
+    async def send(number: int, nonsense: bytes) -> None:
         said = b""
         try:
             reader, writer = await target.open(number)
@@ -123,18 +116,14 @@ def malformed(per_s: float) -> Pressure:
         words = said.split(maxsplit=2)
         tally[f"answered_{words[1].decode('ascii', 'replace')}" if len(words) > 1 else "hung_up_on"] += 1
 
-    async def keep_sending(target: Target, tally: Tally, sending: set[asyncio.Task[None]]) -> None:
+    async def keep_sending() -> None:
         for number, nonsense in enumerate(itertools.cycle(MALFORMED.values())):
-            sending.add(task := asyncio.create_task(send(target, number, nonsense, tally)))
+            sending.add(task := asyncio.create_task(send(number, nonsense)))
             task.add_done_callback(sending.discard)
             await asyncio.sleep(1 / per_s)
 
-    @asynccontextmanager
-    async def hold(target: Target) -> AsyncIterator[Tally]:
-        tally, sending = Tally(), set[asyncio.Task[None]]()
-        keeping = asyncio.create_task(keep_sending(target, tally, sending))
-        yield tally
-        keeping.cancel()
-        await asyncio.gather(keeping, *sending, return_exceptions=True)
-
-    return hold
+    tally, sending = Tally(), set[asyncio.Task[None]]()
+    keeping = asyncio.create_task(keep_sending())
+    yield tally
+    keeping.cancel()
+    await asyncio.gather(keeping, *sending, return_exceptions=True)

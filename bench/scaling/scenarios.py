@@ -251,6 +251,7 @@ async def ceiling(ground: Ground, tell: Tell) -> Result:
             f"{record.most} at most",
         ),
         Claim("though more were asked for", bool(wanted), f"in {len(wanted)} of {len(at_most)} looks at the maximum"),
+        Claim("all of them serve", record.last.ready >= most, f"{record.last.ready} of {record.last.wished} ready"),
         Claim("the database turns nobody away", refused == 0, f"{refused} refused, {used:.0f} connections at most"),
     ]
     return Result("ceiling", record, claims, {"maximum": most, "connections": int(used)})

@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from bench.service import pools
 from bench.service.load import Outcome, drive
 from bench.service.servers import GATEWAY, SERVERS, Behind, Fleet
 
@@ -23,7 +24,8 @@ MOST_P95_MS = 250.0
 MOST_FAILED = 0.001
 FIRST_RATE, STEP, LEAST_RATE = 50.0, 1.4, 2.0
 LEAST_REQUESTS = 60  # or the slowest in twenty is one by chance
-FULL = 0.9  # of all cores: nothing can be carried beyond that, whichever part comes first
+FULL = 0.9  # of a core or of all: beyond that whatever wants one waits
+ALWAYS_WAITING = 1.0  # on average
 DRIVER = "the load driver"
 # These use as many cores as there are; every other process of ours has one.
 MANY_CORES = (GATEWAY, "postgres", "postgres-replica", "collector")
@@ -80,16 +82,35 @@ def judge_knee(tried: Mapping[float, dict[str, Any]], replicas: int, machine_cor
 
 
 def first_full(figures: Mapping[str, Any], replicas: int, machine_cores: int) -> str:
-    """Which part is nearest to all it can use; or the machine, when that is full before."""
+    """Which part is nearest to all it can use; or the machine, or a pool of connections, when that is fuller.
+
+    A pool is full when somebody always waits. On a full machine everything waits, so there that comes second.
+    """
     bounds = {SERVERS: replicas, **dict.fromkeys(MANY_CORES, machine_cores)}
     shares = {name: used / bounds.get(name, 1) for name, used in figures["cores"].items()}
-    name = max(shares, key=lambda part: shares[part])
-    said = f"{'the service' if name == SERVERS else name}: {shares[name]:.0%} of all that it can use"
-    if figures["machine_busy"] < FULL or shares[name] >= FULL:
+    name, busy = max(shares, key=lambda part: shares[part]), figures["machine_busy"]
+    if shares[name] >= busy:
+        said = f"{_called(name)}: {shares[name]:.0%} of all that it can use"
+    else:
+        said = (
+            f"the machine: {busy:.0%} of {machine_cores} cores are busy (most of it: {_users(figures, machine_cores)})"
+        )
+    waiting = {pool: of for pool, of in figures["pools"].items() if of["waiting"] >= ALWAYS_WAITING}
+    if not waiting:
         return said
-    most = sorted(figures["cores"].items(), key=lambda part: -part[1])[:3]
-    users = ", ".join(f"{'the service' if part == SERVERS else part} {used:.2f}" for part, used in most)
-    return f"the machine: {figures['machine_busy']:.0%} of {machine_cores} cores are busy (most of it: {users})"
+    pool, of = max(waiting.items(), key=lambda item: item[1]["waiting"])
+    queue = f"the pool of the {pool}: {of['waiting']:.1f} wait for one of {of['most']} connections"
+    return f"{said}; {queue}" if max(shares[name], busy) >= FULL else f"{queue}; {said}"
+
+
+def _users(figures: Mapping[str, Any], machine_cores: int) -> str:
+    others = figures["machine_busy"] * machine_cores - sum(figures["cores"].values())
+    used = {**figures["cores"], "what else runs here": max(0.0, others)}
+    return ", ".join(f"{_called(name)} {used[name]:.2f}" for name in sorted(used, key=lambda part: -used[part])[:3])
+
+
+def _called(name: str) -> str:
+    return "the service" if name == SERVERS else name
 
 
 def measured(rate: float, outcome: Outcome, used: Mapping[str, float]) -> dict[str, Any]:
@@ -119,13 +140,17 @@ def too_much(outcome: Outcome) -> str:
 
 
 def _at_rate(fleet: Fleet, behind: Behind, rate: float, seconds: float) -> dict[str, Any]:
+    urls = [server.url for server in fleet.servers]
+    pools_before = pools.ask(urls)
     before, busy_before, started = cpu_s(fleet, behind), _busy_s(), time.monotonic()
     for_s = max(seconds, LEAST_REQUESTS / rate)
     outcome = asyncio.run(drive(fleet.url, behind.people, round(rate), (rate, for_s)))
     took_s = time.monotonic() - started
     used = {name: (cpu - before[name]) / took_s for name, cpu in cpu_s(fleet, behind).items()}
     busy = (_busy_s() - busy_before) / took_s / (os.cpu_count() or 1)
-    return {**measured(rate, outcome, used), "machine_busy": round(busy, 2), "why": too_much(outcome)}
+    waits = pools.between(pools_before, pools.ask(urls), took_s)
+    figures = measured(rate, outcome, used)
+    return {**figures, "pools": waits, "machine_busy": round(busy, 2), "why": too_much(outcome)}
 
 
 def _busy_s() -> float:

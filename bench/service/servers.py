@@ -21,11 +21,11 @@ import httpx
 import psutil
 
 from bench.ports import free_port
+from bench.ready import await_ready
 from bench.service.people import sign_people_in
 
 ROOT = Path(__file__).parent.parent.parent
 BEHIND = ("postgres", "postgres-replica", "valkey", "payments", "worker", "collector")
-READY_S = 120.0
 SERVERS, GATEWAY = "servers", "gateway"
 
 
@@ -76,15 +76,8 @@ class Server:
 
     def await_ready(self) -> None:
         """Return when it answers. Raises NotUp."""
-        deadline = time.monotonic() + READY_S
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                if httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200:
-                    return
-            except httpx.HTTPError:
-                pass
-            time.sleep(0.1)
-        raise NotUp(f"{self.variant.name} did not start")
+        if not await_ready(self.process, self.url):
+            raise NotUp(f"{self.variant.name} did not start")
 
     def leave(self) -> None:
         """SIGTERM, and wait for it to be gone."""
@@ -173,8 +166,10 @@ class Behind:
         seen = {}
         for name, pid in self._pids.items():
             parent = psutil.Process(pid)
-            family = [parent, *parent.children(recursive=True)]
-            times = [process.cpu_times() for process in family if process.is_running()]
-            # what ended children used is in their parent's account
-            seen[name] = sum(t.user + t.system for t in times) + times[0].children_user + times[0].children_system
+            total = 0.0
+            for child in parent.children(recursive=True):
+                with suppress(psutil.NoSuchProcess):  # between being listed and being asked
+                    total += sum(child.cpu_times()[:2])
+            # asked last: what ended children used is in their parent's account
+            seen[name] = total + sum(parent.cpu_times()[:4])
         return seen

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, BindParameter, Float, Integer, Row, Text, TextClause, Uuid, bindparam, text
+from sqlalchemy import ARRAY, BigInteger, Float, Integer, Row, Text, Uuid, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.data.engines import Databases
@@ -37,13 +37,13 @@ FULFIL_PRIORITY, CANCEL_PRIORITY = 20, 10
 FULFIL_WITHIN_S = 24 * 3600.0
 
 _order_id = bindparam("order_id", type_=Uuid)
+_order_ids = bindparam("order_ids", type_=ARRAY(Uuid))
 _user_id = bindparam("user_id", type_=BigInteger)
 _product_ids = bindparam("product_ids", type_=ARRAY(BigInteger))
 _quantities = bindparam("quantities", type_=ARRAY(Integer))
 _prices = bindparam("prices", type_=ARRAY(BigInteger))
 _total_cents = bindparam("total_cents", type_=BigInteger)
 _currency = bindparam("currency", type_=Text)
-_older_than_s = bindparam("older_than_s", type_=Float)
 
 # Locked in this order: two orders for the same products queue up instead of waiting for each other.
 _LOCK_PRODUCTS = text(
@@ -85,30 +85,35 @@ _PLACE = text(
 
 # Locked in the same order, and by a statement before the one that changes them. A statement that did both was seen to
 # deadlock: a row that had changed while it waited was looked up again, behind others who waited for what it had locked.
-_LOCK_RESERVED = """
-    SELECT id FROM products WHERE id IN (SELECT product_id FROM stock_reservations WHERE {which})
+_LOCK_RESERVED = text(
+    """
+    SELECT id FROM products
+    WHERE id IN (SELECT product_id FROM stock_reservations WHERE order_id = ANY(:order_ids))
     ORDER BY id FOR NO KEY UPDATE
-"""
+    """
+).bindparams(_order_ids)
 # Several reservations may hold the same product, so quantities are added up before they are given back.
-_GIVE_BACK = """
+_GIVE_BACK = text(
+    """
     WITH released AS (
-        DELETE FROM stock_reservations WHERE {which} RETURNING order_id, product_id, quantity
+        DELETE FROM stock_reservations WHERE order_id = ANY(:order_ids) RETURNING order_id, product_id, quantity
     ), total AS (
         SELECT product_id, sum(quantity) AS quantity FROM released GROUP BY product_id
     ), given_back AS (
         UPDATE products SET stock = stock + total.quantity FROM total WHERE id = product_id
     )
     SELECT DISTINCT order_id FROM released
-"""
+    """
+).bindparams(_order_ids)
 
-
-def _releasing(which: str, parameter: BindParameter[Any]) -> tuple[TextClause, TextClause]:
-    lock, give_back = (text(words.format(which=which)).bindparams(parameter) for words in (_LOCK_RESERVED, _GIVE_BACK))
-    return lock, give_back
-
-
-_RELEASE = _releasing("order_id = :order_id", _order_id)
-_RELEASE_EXPIRED = _releasing("created_at < now() - make_interval(secs => :older_than_s)", _older_than_s)
+_EXPIRED = text(
+    """
+    SELECT DISTINCT order_id FROM stock_reservations
+    WHERE created_at < now() - make_interval(secs => :older_than_s) LIMIT :most
+    """
+).bindparams(bindparam("older_than_s", type_=Float), bindparam("most", type_=Integer))
+# Reservations given up in one transaction, so that after an outage of payments none grows with what has piled up.
+MOST_RELEASED = 200
 
 _FIND = text(
     """
@@ -148,12 +153,20 @@ class SqlOrderRepository:
     async def release(self, order_id: UUID, *, charged: bool) -> None:
         """Give the stock reserved for an order back; and see a charge undone where there may be one."""
         async with self._databases.transaction() as connection:
-            await _release(connection, _RELEASE, {"order_id": order_id}, charged=charged)
+            await _release(connection, [order_id], charged=charged)
 
     async def release_expired(self, older_than_s: float) -> int:
-        """Release every reservation older than this, as perhaps charged; how many there were."""
-        async with self._databases.transaction() as connection:
-            return await _release(connection, _RELEASE_EXPIRED, {"older_than_s": older_than_s}, charged=True)
+        """Release every reservation older than this, as perhaps charged; how many there were.
+
+        ``MOST_RELEASED`` at a time, each lot in a transaction of its own.
+        """
+        expired, released = {"older_than_s": older_than_s, "most": MOST_RELEASED}, 0
+        while True:
+            async with self._databases.transaction() as connection:
+                order_ids = (await connection.execute(_EXPIRED, expired)).scalars().all()
+                released += await _release(connection, order_ids, charged=True)
+            if len(order_ids) < MOST_RELEASED:
+                return released
 
     async def place(
         self, order_id: UUID, user_id: int, items: Sequence[Item], currency: str, claim: Claim | None = None
@@ -193,12 +206,9 @@ class SqlOrderRepository:
         return None if delay_s is None else float(delay_s)
 
 
-async def _release(
-    connection: AsyncConnection, statements: tuple[TextClause, TextClause], given: dict[str, Any], *, charged: bool
-) -> int:
-    lock, give_back = statements
-    await connection.execute(lock, given)
-    released = (await connection.execute(give_back, given)).scalars().all()
+async def _release(connection: AsyncConnection, order_ids: Sequence[UUID], *, charged: bool) -> int:
+    await connection.execute(_LOCK_RESERVED, {"order_ids": order_ids})
+    released = (await connection.execute(_GIVE_BACK, {"order_ids": order_ids})).scalars().all()
     if charged:
         for order_id in released:
             await enqueue(connection, CANCEL_QUEUE, str(order_id), scope_headers(), priority=CANCEL_PRIORITY)

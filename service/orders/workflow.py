@@ -45,7 +45,7 @@ RESERVATION_TTL_S = 60.0
 
 
 class OrderRepository(Protocol):
-    """Where orders and reservations are kept. Each method is one transaction."""
+    """Where orders and reservations are kept. Each method is one transaction, but for ``release_expired``."""
 
     async def reserve(self, order_id: UUID, user_id: int, lines: Sequence[Line]) -> Sequence[Item]:
         """Take the stock for an order to be; its items at today's prices.
@@ -59,7 +59,7 @@ class OrderRepository(Protocol):
         ...
 
     async def release_expired(self, older_than_s: float) -> int:
-        """Release every reservation older than this, as perhaps charged; how many there were."""
+        """Release every reservation older than this, as perhaps charged, some at a time; how many there were."""
         ...
 
     async def place(

@@ -8,6 +8,7 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 
 import httpx
 import pytest
@@ -69,7 +70,9 @@ def test_malformed_and_oversized_requests_are_refused_at_the_socket(
 
 
 @pytest.mark.parametrize("at", ["gateway", "api"])
-@pytest.mark.parametrize("pressure", [idle(1000), slow(100), malformed(30)], ids=["idle", "slow", "malformed"])
+@pytest.mark.parametrize(
+    "pressure", [partial(idle, 1000), partial(slow, 100), partial(malformed, 30)], ids=["idle", "slow", "malformed"]
+)
 def test_strangers_connections_are_noticed_by_nobody(stack: Stack, api: Process, at: str, pressure: Pressure) -> None:
     """In short, and by the median, which other work on the machine moves least. ``make bench-idle`` holds ten thousand,
     and compares p99."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
@@ -67,21 +68,21 @@ async def shop(*, patience_s: float = 60.0, bad: int = 400) -> AsyncIterator[Tar
 @pytest.mark.processes
 async def test_idle_connections_are_held_or_missed() -> None:
     async with shop() as target:
-        seen = await run(target, idle(300), seconds=0.5, turns=2)
-    assert (seen["opened"], seen["still_open"], seen["requests"]) == (600, 600, 100)
+        seen = await run(target, partial(idle, 300), seconds=0.5, turns=2)
+    assert (seen["opened"], seen["still_open"], seen["requests"]) == (600, 600, 200)
 
 
 @pytest.mark.processes
 async def test_idle_connections_that_are_all_lost_are_missed() -> None:
     async with shop(patience_s=1.0) as target:
-        seen = await run(target, idle(50), seconds=2.5, turns=1)
+        seen = await run(target, partial(idle, 50), seconds=2.5, turns=1)
     assert (seen["opened"], seen["still_open"], seen["held"]) == (50, 0, False)
 
 
 @pytest.mark.processes
 async def test_slow_ones_that_are_hung_up_on_come_again() -> None:
     async with shop(patience_s=1.0) as target:
-        seen = await run(target, slow(10), seconds=3.0, turns=1)
+        seen = await run(target, partial(slow, 10), seconds=3.0, turns=1)
     assert seen["hung_up_on"] >= 10
     assert seen["opened"] > seen["hung_up_on"]
 
@@ -90,7 +91,7 @@ async def test_slow_ones_that_are_hung_up_on_come_again() -> None:
 @pytest.mark.parametrize("bad", [400, 500])
 async def test_nonsense_is_counted_by_its_answers(bad: int) -> None:
     async with shop(bad=bad) as target:
-        seen = await run(target, malformed(50), seconds=1.0, turns=1)
+        seen = await run(target, partial(malformed, 50), seconds=1.0, turns=1)
     assert seen[f"answered_{bad}"] >= 5
     assert seen[f"answered_{bad}"] + seen["hung_up_on"] + seen.get("answered_200", 0) >= len(MALFORMED)
     if bad == 500:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bench.service import cases, spike
+from bench.service import cases, pools, spike
 from bench.service.knee import FIRST_RATE, LEAST_RATE, STEP, first_full, judge_knee, measured, next_rate, too_much
 from bench.service.load import TIMEOUT_S, Asked, Outcome, arrivals, drive
 from bench.service.people import Person
@@ -68,7 +68,7 @@ def test_the_search_gives_up_where_nothing_is_carried() -> None:
 
 def point(rate: float, why: str = "", busy: float = 0.5, **cores: float) -> dict[str, Any]:
     figures = measured(rate, outcome(0.01), cores or {"servers": 0.5, "gateway": 0.1, "the load driver": 0.4})
-    return {**figures, "machine_busy": busy, "why": why}
+    return {**figures, "pools": {}, "machine_busy": busy, "why": why}
 
 
 def test_a_knee_is_between_the_last_rate_that_was_carried_and_the_next() -> None:
@@ -90,15 +90,53 @@ def test_a_knee_where_nothing_is_carried_has_no_rate() -> None:
     [
         ({"servers": 0.95, "gateway": 0.4}, 1, 0.7, "the service: 95%"),
         ({"servers": 1.0, "valkey": 0.8}, 4, 0.7, "valkey: 80%"),
-        ({"servers": 1.0, "gateway": 1.5}, 4, 0.8, "gateway: 75%"),  # of two cores
-        ({"servers": 0.9, "gateway": 0.6}, 2, 0.97, "the machine: 97%"),
+        ({"servers": 1.0, "gateway": 1.5}, 4, 0.7, "gateway: 75%"),  # of two cores
+        (
+            {"servers": 0.9, "gateway": 0.6},
+            2,
+            0.97,
+            "the machine: 97% of 2 cores are busy (most of it: the service 0.90,",
+        ),
+        ({"servers": 0.5}, 1, 0.8, "the machine: 80% of 2 cores are busy (most of it: what else runs here 1.10,"),
         ({"servers": 0.98, "gateway": 0.6}, 1, 0.97, "the service: 98%"),
     ],
 )
 def test_what_is_full_first_is_told_by_what_each_part_can_use(
     cores: dict[str, float], replicas: int, busy: float, said: str
 ) -> None:
-    assert first_full({"cores": cores, "machine_busy": busy}, replicas, machine_cores=2).startswith(said)
+    figures = {"cores": cores, "pools": {}, "machine_busy": busy}
+    assert first_full(figures, replicas, machine_cores=2).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("cores", "busy", "waiting", "said"),
+    [
+        (0.6, 0.5, 4.2, ["the pool of the primary: 4.2 wait for one of 10 connections", "the service: 60%"]),
+        (0.6, 0.5, 0.4, ["the service: 60% of all that it can use"]),
+        (0.95, 0.7, 4.2, ["the service: 95% of all that it can use", "the pool of the primary: 4.2 wait"]),
+        (0.6, 0.97, 4.2, ["the machine: 97% of 2 cores are busy", "the pool of the primary: 4.2 wait"]),
+    ],
+)
+def test_a_full_pool_is_named_though_it_uses_no_cpu(cores: float, busy: float, waiting: float, said: list[str]) -> None:
+    waits = {"primary": {"wait_ms": 50.0, "waiting": waiting, "most": 10}}
+    told = first_full({"cores": {"servers": cores}, "pools": waits, "machine_busy": busy}, 1, 2).split("; ")
+    assert len(told) == len(said)
+    assert all(one.startswith(wanted) for one, wanted in zip(told, said, strict=True))
+
+
+def page(waited_s: float, waits: int) -> str:
+    label = f'{{{pools.POOL}="primary"}}'
+    return (
+        f'# TYPE {pools.WAIT} histogram\n{pools.WAIT}_bucket{{{pools.POOL}="primary",le="+Inf"}} {waits}\n'
+        f"{pools.WAIT}_sum{label} {waited_s}\n{pools.WAIT}_count{label} {waits}\n"
+        f"# TYPE {pools.MOST} gauge\n{pools.MOST}{label} 10\n"
+    )
+
+
+def test_waits_for_connections_are_read_from_all_replicas() -> None:
+    before, after = pools.read([page(1, 100), page(0, 0)]), pools.read([page(4, 200), page(3, 200)])
+    assert pools.between(before, after, took_s=2.0) == {"primary": {"wait_ms": 20.0, "waiting": 3.0, "most": 20}}
+    assert pools.between({}, {"primary": pools.Pool(0, 0, 10)}, 2.0)["primary"]["wait_ms"] == 0
 
 
 def test_the_spike_reaches_the_services_knee_and_is_tenfold_at_least() -> None:

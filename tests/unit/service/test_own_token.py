@@ -163,6 +163,13 @@ async def test_an_answer_that_is_no_token_is_none(clock: Clock, answer: object) 
             await build(client).get()
 
 
+async def test_an_answer_that_is_nested_without_end_is_none(clock: Clock) -> None:
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, content=b"[" * 100_000))
+    async with httpx.AsyncClient(transport=transport) as client:
+        with pytest.raises(TokenUnavailable):
+            await build(client).get()
+
+
 # Payments asked with it
 
 

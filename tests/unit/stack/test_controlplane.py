@@ -33,6 +33,9 @@ PINS = programs.pins()
 API = next(policy for policy in parse_definitions(ROOT / "slo" / "definitions").scaling if policy.name == "api")
 
 
+GIVEN_UP_AFTER_MS = 50_000  # --node-monitor-grace-period of the controller manager, as it comes
+
+
 def test_the_stack_itself_never_gets_a_control_plane() -> None:
     assert list(PINS) == ["etcd", "kubernetes", "kwok", "keda"]
     assert not set(PINS) & set(load_pins())
@@ -98,6 +101,9 @@ def test_kwok_makes_a_pod_ready_only_when_its_process_is() -> None:
     wanted = {"key": '.metadata.annotations["signalbox.dev/process"]', "operator": "In", "values": ["ready"]}
     assert wanted in stages["pod-ready"]["spec"]["selector"]["matchExpressions"]
     assert {"node-initialize", "pod-unready", "pod-delete"} <= set(stages)
+    # Seen: a node that the controllers had given up at the wrong moment stayed so for ten minutes, and its pods waited.
+    heartbeat = stages["node-heartbeat-with-lease"]["spec"]["delay"]
+    assert heartbeat["durationMilliseconds"] < heartbeat["jitterDurationMilliseconds"] < GIVEN_UP_AFTER_MS / 2
 
 
 def test_usage_is_told_as_metrics_server_tells_it() -> None:
