@@ -98,7 +98,7 @@ bench-memory: venv ## How much memory the idle stack needs, part by part (needs 
 	$(BIN)/python -m bench.memory
 
 .PHONY: prove-scaling capacity
-prove-scaling: $(VENV)/bench-packages ## Prove autoscaling on a real control plane (half an hour, the first time twice that; SHORT=1)
+prove-scaling: $(VENV)/bench-packages ## Prove autoscaling on a real control plane (forty minutes, the first time an hour; SHORT=1)
 	@$(BIN)/python -m bench.scaling $(if $(SHORT),--short)
 
 capacity: venv ## Write docs/capacity.md anew from the results of the last measurements

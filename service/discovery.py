@@ -7,24 +7,24 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
+import httpx2
 
 
-async def discover(client: httpx.AsyncClient, issuer: str) -> dict[str, Any]:
-    """The document of ``issuer``, whose name may end in a slash. Raises ``httpx.HTTPError``, ``ValueError``."""
+async def discover(client: httpx2.AsyncClient, issuer: str) -> dict[str, Any]:
+    """The document of ``issuer``, whose name may end in a slash. Raises ``httpx2.HTTPError``, ``ValueError``."""
     document = await get_json(client, f"{issuer.removesuffix('/')}/.well-known/openid-configuration")
     if document.get("issuer") != issuer:  # to the letter, as in tokens
         raise ValueError("the discovery document is another issuer's")
     return document
 
 
-async def get_json(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
-    """The JSON object at ``url``. Raises ``httpx.HTTPError``, ``ValueError``."""
+async def get_json(client: httpx2.AsyncClient, url: str) -> dict[str, Any]:
+    """The JSON object at ``url``. Raises ``httpx2.HTTPError``, ``ValueError``."""
     return read_object(await client.get(url))
 
 
-def read_object(answer: httpx.Response) -> dict[str, Any]:
-    """The JSON object that was answered. Raises ``httpx.HTTPError``, ``ValueError``."""
+def read_object(answer: httpx2.Response) -> dict[str, Any]:
+    """The JSON object that was answered. Raises ``httpx2.HTTPError``, ``ValueError``."""
     answer.raise_for_status()
     try:
         document = answer.json()

@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Any
 from urllib.parse import quote
 
-import httpx
+import httpx2
 
 from service import deadline, telemetry
 from service.discovery import discover, read_object
@@ -42,7 +42,7 @@ class OwnToken:
 
     def __init__(
         self,
-        client: httpx.AsyncClient,
+        client: httpx2.AsyncClient,
         issuer: str,
         client_id: str,
         secret: Callable[[], Awaitable[str]],
@@ -81,9 +81,9 @@ class OwnToken:
             async with asyncio.timeout(FETCH_TIMEOUT_S):
                 told = await self._ask()
             token, life_s = str(told["access_token"]), float(told.get("expires_in", LIFE_S))
-        except (OSError, TimeoutError, httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        except (OSError, TimeoutError, httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
             telemetry.metrics.own_token_fetches.labels("bad").inc()
-            status = f" {error.response.status_code}" if isinstance(error, httpx.HTTPStatusError) else ""
+            status = f" {error.response.status_code}" if isinstance(error, httpx2.HTTPStatusError) else ""
             self._log.warning("the issuer gives us no token: %s%s", type(error).__name__, status)
             return False
         telemetry.metrics.own_token_fetches.labels("good").inc()

@@ -27,7 +27,7 @@ from service import telemetry
 from service.errand import Errand
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
 
 TIMEOUT_S = 2.0
 # How long a request may be held up for a newer secret where an older one is known, ...
@@ -36,7 +36,7 @@ PATIENCE_S = 0.5
 RETRY_AFTER_S = 5.0
 
 # What a client has to be told in order to be seen: itself, and the name of whom it asks.
-Instrument = Callable[["httpx.AsyncClient", str], None]
+Instrument = Callable[["httpx2.AsyncClient", str], None]
 
 
 class SecretsUnavailable(Exception):
@@ -190,23 +190,25 @@ class _Server:
     def __init__(self, peer: str, instrument: Instrument | None) -> None:
         self._peer = peer
         self._instrument = instrument
-        self._client: httpx.AsyncClient | None = None
+        self._client: httpx2.AsyncClient | None = None
 
-    async def ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> httpx.Response:
-        import httpx  # only who keeps secrets elsewhere needs it
+    async def ask(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> httpx2.Response:
+        import httpx2  # only who keeps secrets elsewhere needs it
 
         if self._client is None:
-            self._client = httpx.AsyncClient(limits=httpx.Limits(max_keepalive_connections=0))
+            self._client = httpx2.AsyncClient(limits=httpx2.Limits(max_keepalive_connections=0))
             if self._instrument is not None:
                 self._instrument(self._client, self._peer)
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 return await self._client.request(method, url, headers=dict(headers), content=body)
-        except (httpx.HTTPError, TimeoutError) as error:
+        except (httpx2.HTTPError, TimeoutError) as error:
             raise SecretsUnavailable(f"{urlsplit(url).netloc}: {type(error).__name__}") from error
 
 
-def _json(answer: httpx.Response, who: str) -> dict[str, dict[str, dict[str, object]]]:
+def _json(answer: httpx2.Response, who: str) -> dict[str, dict[str, dict[str, object]]]:
     if not answer.is_success:
         raise SecretsUnavailable(f"{who} answered {answer.status_code}")
     try:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.scaling.ground import Ground, Tell
-from bench.scaling.record import Record, recording
+from bench.scaling.record import QUERIES, Record, recording
 from bench.scaling.traffic import Leg, Traffic, rate_at
 from stack.controlplane.cluster import await_true
 from stack.errors import StackError
@@ -20,6 +20,8 @@ WAIT_MS = 1200  # how long payments takes for a charge
 BASE_PER_S, SPIKE = 2.4, 10
 PEAK_PER_S = BASE_PER_S * SPIKE
 BUSY_PER_S = PEAK_PER_S * 0.75  # four replicas' worth
+CLIMB_MINUTES = 8
+PAGES_END_MINUTES = 60  # the longest short window of a page is half an hour
 
 
 class Loaded:
@@ -58,8 +60,17 @@ class Loaded:
 
 
 async def rest(ground: Ground) -> None:
-    """Bring the workload to its least replicas, by pausing the autoscaler there and letting it go on."""
+    """Wait until no page holds capacity any more, the last scenario's that is; then bring the workload to its least
+    replicas, by pausing the autoscaler there and letting it go on.
+    """
     least = ground.policy.minimum
+    query = QUERIES["paging"].format(name=ground.policy.name)
+
+    async def unpaged() -> bool:
+        ground.plane.check()
+        return await ground.prometheus.value(query) == 0
+
+    await await_true(unpaged, "the end of all pages", PAGES_END_MINUTES * 60 / ground.clock)
     if await ground.replicas() == least and ground.kubelet.ready == least:
         return
     await ground.autoscaler.pause(ground.cluster, least)
@@ -75,8 +86,11 @@ async def rest(ground: Ground) -> None:
 def steered(
     traffic: Traffic, ground: Ground, rate_per_s: float = BUSY_PER_S
 ) -> tuple[asyncio.Task[None], Callable[[float], None]]:
-    """Load that climbs to a rate and stays; and what sets another rate."""
-    legs = [Leg(4 * 60 / ground.clock, BASE_PER_S, rate_per_s), Leg(float("inf"), rate_per_s, rate_per_s)]
+    """Load that climbs to a rate and stays; and what sets another rate.
+
+    It climbs slower than the spike: here replicas that came late, and the page of it, would only be in the way.
+    """
+    legs = [Leg(CLIMB_MINUTES * 60 / ground.clock, BASE_PER_S, rate_per_s), Leg(float("inf"), rate_per_s, rate_per_s)]
     began = time.monotonic()
 
     def set_rate(wanted: float) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from time import monotonic, time
 from typing import Any
 
-import httpx
+import httpx2
 import jwt
 from jwt import PyJWK, PyJWKSet
 
@@ -63,7 +63,7 @@ class IssuerUnavailable(Unavailable):
 class Keys:
     """The issuer's keys by their id. ``generation`` changes whenever they do."""
 
-    def __init__(self, client: httpx.AsyncClient, issuer: str) -> None:
+    def __init__(self, client: httpx2.AsyncClient, issuer: str) -> None:
         self._client = client
         self._issuer = issuer
         self._keys: dict[str, PyJWK] = {}
@@ -101,7 +101,7 @@ class Keys:
         try:
             async with asyncio.timeout(FETCH_TIMEOUT_S):
                 found = await self._fetch()
-        except (httpx.HTTPError, TimeoutError, ValueError, KeyError, jwt.PyJWTError) as error:
+        except (httpx2.HTTPError, TimeoutError, ValueError, KeyError, jwt.PyJWTError) as error:
             telemetry.metrics.sign_in_key_fetches.labels("bad").inc()
             self._log.warning("the issuer's keys cannot be read: %s", type(error).__name__)
             return False
@@ -137,7 +137,7 @@ class Claims:
 class TokenSignIn:
     """Knows whose a token is."""
 
-    def __init__(self, client: httpx.AsyncClient, issuer: str, audience: str, claims: Claims = Claims()) -> None:
+    def __init__(self, client: httpx2.AsyncClient, issuer: str, audience: str, claims: Claims = Claims()) -> None:
         self._keys = Keys(client, issuer)
         self._issuer = issuer
         self._audience = audience

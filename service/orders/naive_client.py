@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import httpx
+import httpx2
 
 from service import telemetry
 from service.orders.model import PaymentRefused, PaymentUnavailable
@@ -17,7 +17,7 @@ IMPATIENCE_S = 0.5
 
 
 async def charge_blindly(
-    client: httpx.AsyncClient, body: Mapping[str, object], *, attempts: int, headers: Mapping[str, str]
+    client: httpx2.AsyncClient, body: Mapping[str, object], *, attempts: int, headers: Mapping[str, str]
 ) -> None:
     """Charge, at most ``attempts`` times. Raises ``PaymentRefused`` or ``PaymentUnavailable``."""
     log = telemetry.logger(__name__)
@@ -27,7 +27,7 @@ async def charge_blindly(
             log.warning("retry %d of %d after %s", attempt, attempts - 1, problem)
         try:
             response = await client.post("/v1/charges", json=body, headers=headers, timeout=IMPATIENCE_S)
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             problem = type(error).__name__
             continue
         if response.is_success:

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from time import monotonic
 from uuid import UUID
 
-import httpx
+import httpx2
 
 from service import deadline
 from service.deadline import DeadlineExceeded
@@ -28,19 +28,19 @@ RESERVE_S = 0.5
 PAUSE_S = 0.05
 
 
-def build_payments_client(base_url: str, *, pool_size: int) -> httpx.AsyncClient:
+def build_payments_client(base_url: str, *, pool_size: int) -> httpx2.AsyncClient:
     """An HTTP client with a pool of connections that are kept open."""
-    return httpx.AsyncClient(
+    return httpx2.AsyncClient(
         base_url=base_url,
-        timeout=httpx.Timeout(DEADLINE_S, connect=CONNECT_TIMEOUT_S),
-        limits=httpx.Limits(max_connections=pool_size, max_keepalive_connections=pool_size, keepalive_expiry=30),
+        timeout=httpx2.Timeout(DEADLINE_S, connect=CONNECT_TIMEOUT_S),
+        limits=httpx2.Limits(max_connections=pool_size, max_keepalive_connections=pool_size, keepalive_expiry=30),
     )
 
 
 class HttpPayments:
     """Charges through the payments service, as whom ``token`` says; None: as nobody, where nobody has to sign in."""
 
-    def __init__(self, client: httpx.AsyncClient, token: OwnToken | None = None) -> None:
+    def __init__(self, client: httpx2.AsyncClient, token: OwnToken | None = None) -> None:
         self._client = client
         self._own = token
         self._breaker = Breaker("payments")
@@ -66,7 +66,7 @@ class HttpPayments:
         method: str,
         path: str,
         body: Mapping[str, object] | None = None,
-        confirms: Callable[[httpx.Response], bool] = lambda _: True,
+        confirms: Callable[[httpx2.Response], bool] = lambda _: True,
     ) -> None:
         token = await self._token()  # outside the circuit: an issuer that is away says nothing of payments
         try:
@@ -85,7 +85,7 @@ class HttpPayments:
 
     async def _answer(
         self, method: str, path: str, body: Mapping[str, object] | None, token: str | None
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         left_s = deadline.left_s(at_most=DEADLINE_S + RESERVE_S) - RESERVE_S
         if left_s <= 0:
             raise DeadlineExceeded("there is no time left to ask payments")
@@ -97,11 +97,11 @@ class HttpPayments:
                 if response.status_code == HTTPStatus.UNAUTHORIZED and self._own and token and self._retries.take():
                     self._own.refuse(token)
                     response = await self._send(method, path, body, await self._token(), due)
-        except (TimeoutError, httpx.TimeoutException) as error:
+        except (TimeoutError, httpx2.TimeoutException) as error:
             said = f"payments did not answer within {left_s:.1f} s"
             # A caller in a hurry says nothing about payments.
             raise (PaymentUnavailable(said) if left_s >= DEADLINE_S else DeadlineExceeded(said)) from error
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             raise PaymentUnavailable("payments cannot be reached") from error
         if response.status_code == HTTPStatus.PAYMENT_REQUIRED:
             raise PaymentRefused("the payment was refused")
@@ -111,7 +111,7 @@ class HttpPayments:
 
     async def _send(
         self, method: str, path: str, body: Mapping[str, object] | None, token: str | None, due: float
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         def headers() -> dict[str, str]:
             left_ms = max(0, int((due - monotonic()) * 1000))
             return {**scope_headers(), **_bearer(token), deadline.HEADER: str(left_ms)}
@@ -121,9 +121,9 @@ class HttpPayments:
         self._retries.earn()
         try:
             return await self._client.request(method, path, json=body, headers=headers())
-        except httpx.TimeoutException:
+        except httpx2.TimeoutException:
             raise
-        except httpx.TransportError:
+        except httpx2.TransportError:
             # A kept connection that the other side closed meanwhile, or a process that was just replaced. The order
             # is the key of the charge, so asking a second time is safe even when the first was heard.
             if not self._retries.take():
@@ -136,10 +136,10 @@ def _bearer(token: str | None) -> dict[str, str]:
     return {"authorization": f"Bearer {token}"} if token else {}
 
 
-def _confirms(asked: Mapping[str, object]) -> Callable[[httpx.Response], bool]:
+def _confirms(asked: Mapping[str, object]) -> Callable[[httpx2.Response], bool]:
     """Whether an answer says that what was asked has been charged; a status alone is not believed."""
 
-    def confirms(answer: httpx.Response) -> bool:
+    def confirms(answer: httpx2.Response) -> bool:
         try:
             told = answer.json()
         except (ValueError, RecursionError):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import httpx
+import httpx2
 
 from service.edge.signin import Claims, TokenSignIn
 from service.settings import Settings
 
 
-def build_sign_in(issuer: httpx.AsyncClient, settings: Settings) -> TokenSignIn | None:
+def build_sign_in(issuer: httpx2.AsyncClient, settings: Settings) -> TokenSignIn | None:
     """None: nobody has to sign in."""
     if settings.sign_in == "off":
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable
 
-import httpx
+import httpx2
 
 from service.own_token import OwnToken
 from service.secrets import Rotating, build_secrets
@@ -13,14 +13,14 @@ from service.settings import Settings
 from service.telemetry import NullTelemetry, Telemetry
 
 
-def build_issuer_client(tel: Telemetry | NullTelemetry) -> httpx.AsyncClient:
+def build_issuer_client(tel: Telemetry | NullTelemetry) -> httpx2.AsyncClient:
     """An HTTP client for the issuer."""
-    client = httpx.AsyncClient()
+    client = httpx2.AsyncClient()
     tel.instrument_http_client(client, peer="issuer")
     return client
 
 
-def build_own_token(issuer: httpx.AsyncClient, settings: Settings, tel: Telemetry | NullTelemetry) -> OwnToken | None:
+def build_own_token(issuer: httpx2.AsyncClient, settings: Settings, tel: Telemetry | NullTelemetry) -> OwnToken | None:
     """What this process asks payments with. None: it was given no secret to get one."""
     if not settings.client_secret:
         return None

@@ -1,11 +1,10 @@
-"""Outbound HTTP calls through httpx as client spans and durations. Headers and bodies are never recorded."""
+"""Outbound HTTP calls of httpx2, or httpx, as client spans and durations. Headers and bodies are never recorded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
-import httpx
 from opentelemetry.trace import StatusCode
 
 from service.telemetry import catalog, otlp
@@ -15,6 +14,12 @@ from service.telemetry.pipeline import CallSpan
 from service.telemetry.spans import Span, current_span, enter, leave
 
 _STATUS = "http.response.status_code"
+
+
+class HttpClient(Protocol):
+    """An ``AsyncClient`` of httpx2, or of httpx, which it came from."""
+
+    send: Any
 
 
 class PeerShape:
@@ -44,7 +49,7 @@ class PeerShape:
 
 
 def instrument_http_client(
-    client: httpx.AsyncClient, instruments: Instruments, sink: Callable[[Span], None], *, peer: str = ""
+    client: HttpClient, instruments: Instruments, sink: Callable[[Span], None], *, peer: str = ""
 ) -> None:
     """Record every request of ``client``; it passes the trace and the name of the request that it is made for on.
 
@@ -53,7 +58,7 @@ def instrument_http_client(
     shapes: dict[tuple[str, str, int], PeerShape] = {}
     send = client.send
 
-    async def recorded_send(request: httpx.Request, **options: Any) -> httpx.Response:
+    async def recorded_send(request: Any, **options: Any) -> Any:
         url = request.url
         key = (request.method, url.host, url.port or (443 if url.scheme == "https" else 80))
         shape = shapes.get(key)
@@ -80,4 +85,4 @@ def instrument_http_client(
             leave(token)
             span.end()
 
-    client.send = recorded_send  # type: ignore[method-assign]
+    client.send = recorded_send

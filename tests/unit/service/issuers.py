@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import httpx
+import httpx2
 from fastapi import FastAPI
 
 from service.issuer.http import build_router
@@ -16,7 +16,7 @@ AUDIENCE = "signalbox"
 CLIENT, SECRET = "signalbox", "a secret/with:signs"
 
 
-class Issuer(httpx.ASGITransport):
+class Issuer(httpx2.ASGITransport):
     """A transport of httpx that is the issuer; counts what it is asked, and can be away."""
 
     def __init__(self, name: str = ISSUER) -> None:
@@ -30,9 +30,9 @@ class Issuer(httpx.ASGITransport):
         app.include_router(build_router(self.keys, name, AUDIENCE, (CLIENT, SECRET)))
         super().__init__(app)
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         if self.away:
-            raise httpx.ConnectError("away")
+            raise httpx2.ConnectError("away")
         self.asked.append(request.url.path)
         await self.answers.wait()
         return await super().handle_async_request(request)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-import httpx
+import httpx2
 import pytest
 from fastapi import FastAPI
 
@@ -26,7 +26,7 @@ def cancelled() -> list[str]:
 
 
 @pytest.fixture
-async def client(cancelled: list[str]) -> AsyncIterator[httpx.AsyncClient]:
+async def client(cancelled: list[str]) -> AsyncIterator[httpx2.AsyncClient]:
     app = FastAPI()
 
     @app.get("/left")
@@ -46,7 +46,7 @@ async def client(cancelled: list[str]) -> AsyncIterator[httpx.AsyncClient]:
         raise TimeoutError("of its own")
 
     app.add_middleware(DeadlineMiddleware, budget_s=2.0)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as client:
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://api") as client:
         yield client
 
 
@@ -55,14 +55,14 @@ async def client(cancelled: list[str]) -> AsyncIterator[httpx.AsyncClient]:
     [(None, 2, 1.9), ("500", 0.5, 0.4), ("60000", 2, 1.9), ("-1", 2, 1.9), ("1e3", 2, 1.9), ("9" * 30, 2, 1.9)],
 )
 async def test_a_caller_may_shorten_the_budget_and_nobody_lengthens_it(
-    client: httpx.AsyncClient, header: str | None, most: float, least: float
+    client: httpx2.AsyncClient, header: str | None, most: float, least: float
 ) -> None:
     answer = await client.get("/left", headers={HEADER: header} if header else {})
     assert least < answer.json() <= most
 
 
 async def test_what_takes_longer_is_cancelled_and_answered_with_a_problem(
-    client: httpx.AsyncClient, cancelled: list[str]
+    client: httpx2.AsyncClient, cancelled: list[str]
 ) -> None:
     answer = await client.get("/slow", headers={HEADER: "50"})
     assert answer.status_code == 504
@@ -70,7 +70,7 @@ async def test_what_takes_longer_is_cancelled_and_answered_with_a_problem(
     assert cancelled == ["slow"]
 
 
-async def test_a_time_out_of_somebody_elses_is_left_alone(client: httpx.AsyncClient) -> None:
+async def test_a_time_out_of_somebody_elses_is_left_alone(client: httpx2.AsyncClient) -> None:
     with pytest.raises(TimeoutError, match="of its own"):
         await client.get("/wrong")
 

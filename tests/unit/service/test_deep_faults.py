@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
-import httpx
+import httpx2
 import pytest
 from starlette.requests import Request
 
@@ -34,15 +34,15 @@ async def in_a_request(faults: Faults, work: Callable[[], Any]) -> None:
     await work()
 
 
-async def calls(faults: Faults, status: int = 201, times: int = 1) -> list[httpx.Request]:
+async def calls(faults: Faults, status: int = 201, times: int = 1) -> list[httpx2.Request]:
     """What payments is asked by that many orders."""
-    asked: list[httpx.Request] = []
+    asked: list[httpx2.Request] = []
 
-    def answer(request: httpx.Request) -> httpx.Response:
+    def answer(request: httpx2.Request) -> httpx2.Response:
         asked.append(request)
-        return httpx.Response(status)
+        return httpx2.Response(status)
 
-    async with httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://payments:1") as client:
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer), base_url="http://payments:1") as client:
         payments = HttpPayments(client)
         for _ in range(times):
             try:

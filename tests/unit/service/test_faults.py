@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
-import httpx
+import httpx2
 import pytest
 from fastapi import Depends, FastAPI
 from pydantic import ValidationError
@@ -45,7 +45,7 @@ def recorded() -> Iterator[Recorded]:
 
 
 @asynccontextmanager
-async def a_client(faults: Faults) -> AsyncIterator[httpx.AsyncClient]:
+async def a_client(faults: Faults) -> AsyncIterator[httpx2.AsyncClient]:
     app = FastAPI()
     install_error_handlers(app)
 
@@ -58,7 +58,7 @@ async def a_client(faults: Faults) -> AsyncIterator[httpx.AsyncClient]:
         return {}
 
     app.include_router(build_router(faults))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://service") as client:
         yield client
 
 

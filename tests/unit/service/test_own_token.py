@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
-import httpx
+import httpx2
 import jwt
 import pytest
 
@@ -50,11 +50,11 @@ def issuer() -> Issuer:
 
 @pytest.fixture
 async def own(issuer: Issuer, clock: Clock) -> AsyncIterator[OwnToken]:
-    async with httpx.AsyncClient(transport=issuer) as client:
+    async with httpx2.AsyncClient(transport=issuer) as client:
         yield build(client)
 
 
-def build(client: httpx.AsyncClient, secret: str = SECRET) -> OwnToken:
+def build(client: httpx2.AsyncClient, secret: str = SECRET) -> OwnToken:
     async def read() -> str:
         return secret
 
@@ -143,7 +143,7 @@ async def test_nobody_waits_longer_than_his_deadline(own: OwnToken, issuer: Issu
 async def test_a_wrong_secret_is_told_without_showing_it(
     issuer: Issuer, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with httpx.AsyncClient(transport=issuer) as client:
+    async with httpx2.AsyncClient(transport=issuer) as client:
         with pytest.raises(TokenUnavailable):
             await build(client, "hunter2").get()
     assert "HTTPStatusError 401" in caplog.text
@@ -154,18 +154,18 @@ async def test_a_wrong_secret_is_told_without_showing_it(
     "answer", [{}, {"access_token": "x", "expires_in": "soon"}, {"access_token": "x", "expires_in": None}, [], "x"]
 )
 async def test_an_answer_that_is_no_token_is_none(clock: Clock, answer: object) -> None:
-    def respond(request: httpx.Request) -> httpx.Response:
+    def respond(request: httpx2.Request) -> httpx2.Response:
         document = {"issuer": ISSUER, "token_endpoint": f"{ISSUER}/oauth/token"}
-        return httpx.Response(200, json=document if request.method == "GET" else answer)
+        return httpx2.Response(200, json=document if request.method == "GET" else answer)
 
-    async with httpx.AsyncClient(transport=httpx.MockTransport(respond)) as client:
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(respond)) as client:
         with pytest.raises(TokenUnavailable):
             await build(client).get()
 
 
 async def test_an_answer_that_is_nested_without_end_is_none(clock: Clock) -> None:
-    transport = httpx.MockTransport(lambda request: httpx.Response(200, content=b"[" * 100_000))
-    async with httpx.AsyncClient(transport=transport) as client:
+    transport = httpx2.MockTransport(lambda request: httpx2.Response(200, content=b"[" * 100_000))
+    async with httpx2.AsyncClient(transport=transport) as client:
         with pytest.raises(TokenUnavailable):
             await build(client).get()
 
@@ -173,7 +173,7 @@ async def test_an_answer_that_is_nested_without_end_is_none(clock: Clock) -> Non
 # Payments asked with it
 
 
-class Payments(httpx.MockTransport):
+class Payments(httpx2.MockTransport):
     """Charges for whoever has a token that is not withdrawn."""
 
     def __init__(self) -> None:
@@ -181,12 +181,12 @@ class Payments(httpx.MockTransport):
         self.withdrawn: set[str] = set()
         self.asked: list[str] = []
 
-    def respond(self, request: httpx.Request) -> httpx.Response:
+    def respond(self, request: httpx2.Request) -> httpx2.Response:
         authorization = request.headers.get("authorization", "")
         self.asked.append(authorization)
         if not authorization.startswith("Bearer ") or authorization in self.withdrawn:
-            return httpx.Response(401)
-        return httpx.Response(201, content=request.content)
+            return httpx2.Response(401)
+        return httpx2.Response(201, content=request.content)
 
 
 async def charge(payments: HttpPayments) -> None:
@@ -197,7 +197,7 @@ async def test_payments_that_does_not_believe_the_token_is_asked_once_more_with_
     own: OwnToken, issuer: Issuer, clock: Clock
 ) -> None:
     transport = Payments()
-    async with httpx.AsyncClient(transport=transport, base_url="http://payments") as client:
+    async with httpx2.AsyncClient(transport=transport, base_url="http://payments") as client:
         payments = HttpPayments(client, own)
         await charge(payments)
         transport.withdrawn.add(transport.asked[0])
@@ -217,7 +217,7 @@ async def test_without_a_token_payments_is_not_asked_and_its_circuit_stays_close
 ) -> None:
     issuer.away = True
     transport = Payments()
-    async with httpx.AsyncClient(transport=transport, base_url="http://payments") as client:
+    async with httpx2.AsyncClient(transport=transport, base_url="http://payments") as client:
         payments = HttpPayments(client, own)
         for _ in range(20):
             clock.now += 1

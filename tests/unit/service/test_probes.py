@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from fastapi import FastAPI
 
@@ -23,7 +23,7 @@ def anyio_backend() -> str:
 async def probe(health: Health, path: str) -> tuple[int, dict[str, Any]]:
     app = FastAPI()
     app.include_router(build_router(health))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://service") as client:
         answer = await client.get(path)
     return answer.status_code, answer.json()
 

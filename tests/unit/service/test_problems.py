@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-import httpx
+import httpx2
 import pytest
 from fastapi import FastAPI, HTTPException, Query
 
@@ -35,7 +35,7 @@ FORESEEN = {
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[httpx.AsyncClient]:
+async def client() -> AsyncIterator[httpx2.AsyncClient]:
     app = FastAPI()
     install_error_handlers(app)
 
@@ -57,8 +57,8 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 
     with record() as recorded:
         recorded.telemetry.instrument_app(app)
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://service") as client:
             yield client
 
 
@@ -73,7 +73,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     ],
 )
 async def test_a_foreseen_error_keeps_its_words_and_gets_its_status(
-    client: httpx.AsyncClient, name: str, status: int, kind: str
+    client: httpx2.AsyncClient, name: str, status: int, kind: str
 ) -> None:
     answer = await client.get(f"/foreseen/{name}")
     problem = answer.json()
@@ -86,11 +86,11 @@ async def test_a_foreseen_error_keeps_its_words_and_gets_its_status(
     assert "errors" not in problem
 
 
-async def test_who_is_told_to_come_back_is_told_when(client: httpx.AsyncClient) -> None:
+async def test_who_is_told_to_come_back_is_told_when(client: httpx2.AsyncClient) -> None:
     assert (await client.get("/foreseen/unavailable")).headers["retry-after"] == "1"
 
 
-async def test_an_unforeseen_error_keeps_its_words_to_itself(client: httpx.AsyncClient) -> None:
+async def test_an_unforeseen_error_keeps_its_words_to_itself(client: httpx2.AsyncClient) -> None:
     answer = await client.get("/broken")
     assert answer.status_code == 500
     assert answer.headers["content-type"] == "application/problem+json"
@@ -98,7 +98,7 @@ async def test_an_unforeseen_error_keeps_its_words_to_itself(client: httpx.Async
     assert answer.json()["trace_id"] == answer.headers["x-trace-id"]
 
 
-async def test_an_http_exception_keeps_its_status_words_and_headers(client: httpx.AsyncClient) -> None:
+async def test_an_http_exception_keeps_its_status_words_and_headers(client: httpx2.AsyncClient) -> None:
     answer = await client.get("/teapot")
     assert (answer.status_code, answer.json()["detail"], answer.headers["x-kind"]) == (418, "short and stout", "pot")
     assert answer.json()["type"] == "urn:signalbox:problem:im-a-teapot"
@@ -109,21 +109,21 @@ async def test_an_http_exception_keeps_its_status_words_and_headers(client: http
     [("GET", "/nowhere", 404), ("PUT", "/broken", 405), ("GET", "/no%20where/%C3%BC%22", 404)],
 )
 async def test_what_the_router_refuses_is_a_problem_too(
-    client: httpx.AsyncClient, method: str, path: str, status: int
+    client: httpx2.AsyncClient, method: str, path: str, status: int
 ) -> None:
     answer = await client.request(method, path)
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
     assert answer.json()["instance"] == path
 
 
-async def test_a_failed_validation_names_the_field_and_does_not_repeat_the_value(client: httpx.AsyncClient) -> None:
+async def test_a_failed_validation_names_the_field_and_does_not_repeat_the_value(client: httpx2.AsyncClient) -> None:
     answer = await client.get("/validated", params={"count": "hunter2"})
     assert answer.status_code == 422
     assert [error["location"] for error in answer.json()["errors"]] == ["query.count"]
     assert "hunter2" not in answer.text
 
 
-async def test_the_openapi_document_describes_the_problem(client: httpx.AsyncClient) -> None:
+async def test_the_openapi_document_describes_the_problem(client: httpx2.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
     responses = document["paths"]["/foreseen/{name}"]["get"]["responses"]
     assert {"404", "409", "422"} <= set(responses)
@@ -154,8 +154,8 @@ async def test_an_answer_that_is_not_in_its_form_is_ours_to_mend_and_is_not_sent
     async def wrong() -> dict[str, str]:
         return {"password": "hunter2"}
 
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+    transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://service") as client:
         answer = await client.get("/wrong")
     assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
     assert "hunter2" not in answer.text
@@ -175,8 +175,8 @@ async def test_what_is_too_large_is_refused_whether_it_says_so_or_not(announced:
         for _ in range(11):
             yield b" " * 10
 
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+    transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://service") as client:
         kind = {"content-type": "application/json"}
         assert (await client.post("/thing", json={"a": "b"})).status_code == 200
         answer = await client.post("/thing", content=b" " * 101 if announced else pieces(), headers=kind)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
+import httpx2
 import psutil
 import pytest
 
@@ -35,7 +35,7 @@ def environment(**changes: str) -> dict[str, str]:
     return kept | {f"SIGNALBOX_{name}": value for name, value in ours.items()}
 
 
-def probe(client: httpx.Client, path: str, wanted: int, within_s: float = 60) -> httpx.Response:
+def probe(client: httpx2.Client, path: str, wanted: int, within_s: float = 60) -> httpx2.Response:
     """Ask until the answer has the wanted status."""
     deadline, seen = time.monotonic() + within_s, "no answer"
     while time.monotonic() < deadline:
@@ -44,14 +44,14 @@ def probe(client: httpx.Client, path: str, wanted: int, within_s: float = 60) ->
             if answer.status_code == wanted:
                 return answer
             seen = f"{answer.status_code} {answer.text}"
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             seen = repr(error)
         time.sleep(0.02)
     raise AssertionError(f"{path} did not answer {wanted} within {within_s:g} s; last seen: {seen}")
 
 
 @pytest.fixture
-def payments(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
+def payments(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], httpx2.Client]]:
     port = free_port()
     with (tmp_path / "payments.log").open("wb") as log:
         process = subprocess.Popen(
@@ -61,7 +61,7 @@ def payments(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Cl
             stdout=log,
             stderr=log,
         )
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
             try:
                 probe(client, "/livez", 200)
                 yield process, client
@@ -71,7 +71,7 @@ def payments(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Cl
 
 
 def test_a_process_says_what_it_misses_drains_and_leaves(
-    payments: tuple[subprocess.Popen[bytes], httpx.Client], tmp_path: Path
+    payments: tuple[subprocess.Popen[bytes], httpx2.Client], tmp_path: Path
 ) -> None:
     process, client = payments
     assert client.get("/startupz").status_code == 200
@@ -95,7 +95,7 @@ def test_a_process_says_what_it_misses_drains_and_leaves(
     assert "hunter2" not in (tmp_path / "payments.log").read_text()
 
 
-def test_a_second_signal_skips_the_wait(payments: tuple[subprocess.Popen[bytes], httpx.Client]) -> None:
+def test_a_second_signal_skips_the_wait(payments: tuple[subprocess.Popen[bytes], httpx2.Client]) -> None:
     process, client = payments
     process.send_signal(signal.SIGINT)
     deadline = time.monotonic() + DRAIN_S
@@ -119,14 +119,14 @@ def test_a_successor_takes_over_the_port_and_nobody_is_refused(tmp_path: Path) -
 
         def ask() -> int:
             try:
-                return httpx.get(f"http://127.0.0.1:{port}/livez", timeout=10).status_code
-            except httpx.TransportError:  # it stood in line with the one that left; callers ask again, as the api does
-                return httpx.get(f"http://127.0.0.1:{port}/livez", timeout=10).status_code
+                return httpx2.get(f"http://127.0.0.1:{port}/livez", timeout=10).status_code
+            except httpx2.TransportError:  # it stood in line with the one that left; callers ask again, as the api does
+                return httpx2.get(f"http://127.0.0.1:{port}/livez", timeout=10).status_code
 
         first = start()
         processes = [first]
         try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+            with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
                 probe(client, "/livez", 200)
             processes.append(start())
             while not listens(processes[1]):

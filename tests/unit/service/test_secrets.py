@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from subprocess import DEVNULL
 
-import httpx
+import httpx2
 import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -162,16 +162,16 @@ async def test_a_place_that_is_away_or_answers_nonsense_or_refuses_us_says_so_wi
 
 
 @pytest.fixture
-async def vault() -> AsyncIterator[httpx.AsyncClient]:
+async def vault() -> AsyncIterator[httpx2.AsyncClient]:
     """A development server of the real thing, and its root user; unsealed, with a key-value engine at ``secret``."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     options = (f"-dev-root-token-id={ROOT_TOKEN}", f"-dev-listen-address={address}", "-dev-no-store-token")
     server = await asyncio.create_subprocess_exec("vault", "server", "-dev", *options, stdout=DEVNULL, stderr=DEVNULL)
     try:
-        async with httpx.AsyncClient(base_url=f"http://{address}/v1/", headers={"X-Vault-Token": ROOT_TOKEN}) as root:
+        async with httpx2.AsyncClient(base_url=f"http://{address}/v1/", headers={"X-Vault-Token": ROOT_TOKEN}) as root:
             for _ in range(200):
-                with suppress(httpx.HTTPError):
+                with suppress(httpx2.HTTPError):
                     if (await root.get("sys/mounts/secret")).is_success:
                         break
                 await asyncio.sleep(0.1)
@@ -183,7 +183,7 @@ async def vault() -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.mark.processes
 @pytest.mark.skipif(shutil.which("vault") is None, reason="there is no `vault` on PATH")
-async def test_a_real_vault_with_a_token_that_may_read_nothing_else(vault: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_a_real_vault_with_a_token_that_may_read_nothing_else(vault: httpx2.AsyncClient, tmp_path: Path) -> None:
     async def keep(password: str) -> None:
         (await vault.post("secret/data/app", json={"data": {"database_password": password}})).raise_for_status()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
-import httpx
+import httpx2
 import pytest
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import StreamingResponse
@@ -27,7 +27,7 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[httpx.AsyncClient]:
+async def client() -> AsyncIterator[httpx2.AsyncClient]:
     app = FastAPI()
     install_error_handlers(app)
     app.add_middleware(AnswerMiddleware, by_prefix={"v1": OLD.headers()})
@@ -57,12 +57,12 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         note_headers(request.scope, [(b"x-noted", b"yes")])
         raise HTTPException(409)
 
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+    transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://service") as client:
         yield client
 
 
-async def test_what_is_known_already_is_not_sent_again_until_it_changes(client: httpx.AsyncClient) -> None:
+async def test_what_is_known_already_is_not_sent_again_until_it_changes(client: httpx2.AsyncClient) -> None:
     tag = (await client.get("/v2/thing")).headers["etag"]
     for known in (tag, f"W/{tag}", f'"else", {tag}', "*"):
         again = await client.get("/v2/thing", headers={"if-none-match": known})
@@ -75,27 +75,27 @@ async def test_what_is_known_already_is_not_sent_again_until_it_changes(client: 
     assert changed.headers["etag"] != tag
 
 
-async def test_a_route_that_knows_better_marks_its_answer_itself(client: httpx.AsyncClient) -> None:
+async def test_a_route_that_knows_better_marks_its_answer_itself(client: httpx2.AsyncClient) -> None:
     assert (await client.get("/v2/marked")).headers["etag"] == '"7"'
     assert (await client.get("/v2/marked", headers={"if-none-match": '"7"'})).status_code == 304
 
 
-async def test_a_stream_goes_through_whole_and_unmarked(client: httpx.AsyncClient) -> None:
+async def test_a_stream_goes_through_whole_and_unmarked(client: httpx2.AsyncClient) -> None:
     answer = await client.get("/v2/stream")
     assert answer.content == b"onetwo"
     assert "etag" not in answer.headers
 
 
 @pytest.mark.parametrize("path", ["/v2/noted", "/nowhere"])
-async def test_errors_are_not_marked(client: httpx.AsyncClient, path: str) -> None:
+async def test_errors_are_not_marked(client: httpx2.AsyncClient, path: str) -> None:
     assert "etag" not in (await client.get(path)).headers
 
 
-async def test_what_was_noted_is_on_an_error_too(client: httpx.AsyncClient) -> None:
+async def test_what_was_noted_is_on_an_error_too(client: httpx2.AsyncClient) -> None:
     assert (await client.get("/v2/noted")).headers["x-noted"] == "yes"
 
 
-async def test_the_version_that_ends_says_when_on_every_answer(client: httpx.AsyncClient) -> None:
+async def test_the_version_that_ends_says_when_on_every_answer(client: httpx2.AsyncClient) -> None:
     for path in ("/v1/thing", "/v1/nothing"):
         headers = (await client.get(path)).headers
         assert headers["deprecation"] == "@1767225600"

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-import httpx
+import httpx2
 import pytest
 from fastapi import APIRouter
 
@@ -153,8 +153,8 @@ class Api:
         )
         describe_answers(self.app, VERSIONS)
         self.document = self.app.openapi()
-        self.http = httpx.AsyncClient(
-            transport=httpx.ASGITransport(self.app, raise_app_exceptions=False), base_url="http://service"
+        self.http = httpx2.AsyncClient(
+            transport=httpx2.ASGITransport(self.app, raise_app_exceptions=False), base_url="http://service"
         )
 
     @property
@@ -195,13 +195,13 @@ def where(route: str) -> str:
     return route.format(user_id=7, product_id=42, order_id=ORDER_ID)
 
 
-async def ask(api: Api, method: str, route: str, **changes: Any) -> httpx.Response:
+async def ask(api: Api, method: str, route: str, **changes: Any) -> httpx2.Response:
     """Ask well, but for ``changes``; ``to``: another path of the same route."""
     given = {**WELL[method, "/" + route.split("/", 2)[2]], **changes}
     return await api.http.request(method, given.pop("to", where(route)), **given)
 
 
-def check(api: Api, answer: httpx.Response, method: str, route: str) -> dict[str, Any]:
+def check(api: Api, answer: httpx2.Response, method: str, route: str) -> dict[str, Any]:
     """That the document says what was answered; what it says of answers with this status."""
     responses = api.document["paths"][route][method]["responses"]
     assert str(answer.status_code) in responses, (method, route, answer.status_code, answer.text)

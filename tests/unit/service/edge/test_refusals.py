@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 
-import httpx
+import httpx2
 import pytest
 from fastapi import APIRouter, FastAPI
 
@@ -40,8 +40,8 @@ def recorded() -> Iterator[Recorded]:
 
 
 @pytest.fixture
-async def client(issuer: Issuer, recorded: Recorded) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(transport=issuer) as asking:
+async def client(issuer: Issuer, recorded: Recorded) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(transport=issuer) as asking:
         limits = RateLimits(build_cache_client(NOBODY, pool_size=1), Policy(5, 60), {})
         gate = Gate(limits, TokenSignIn(asking, ISSUER, AUDIENCE))
         router = APIRouter(route_class=GatedRoute)
@@ -54,36 +54,36 @@ async def client(issuer: Issuer, recorded: Recorded) -> AsyncIterator[httpx.Asyn
         install_error_handlers(app)
         app.include_router(router)
         recorded.telemetry.instrument_app(app)
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as asked:
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://api") as asked:
             yield asked
 
 
-async def ask(client: httpx.AsyncClient, authorization: str | None) -> tuple[int, str]:
+async def ask(client: httpx2.AsyncClient, authorization: str | None) -> tuple[int, str]:
     """The status, and what the answer or the problem is."""
     answer = await client.get("/orders", headers={"authorization": authorization} if authorization else {})
     told = answer.json()
     return answer.status_code, told["type"].rpartition(":")[2] if isinstance(told, dict) else told
 
 
-async def test_a_user_of_ours_and_a_service_for_all_users_pass(client: httpx.AsyncClient, issuer: Issuer) -> None:
+async def test_a_user_of_ours_and_a_service_for_all_users_pass(client: httpx2.AsyncClient, issuer: Issuer) -> None:
     assert await ask(client, f"Bearer {issuer.token()}") == (200, "user:7")
     support = issuer.token(sub="support", scope=f"orders:read {ANY_USER}")
     assert await ask(client, f"Bearer {support}") == (200, "service:support")
 
 
-async def test_who_is_no_user_of_ours_is_told_so(client: httpx.AsyncClient, issuer: Issuer) -> None:
+async def test_who_is_no_user_of_ours_is_told_so(client: httpx2.AsyncClient, issuer: Issuer) -> None:
     """Not that everything he asks for is not there, which would send him looking for the wrong mistake."""
     assert await ask(client, f"Bearer {issuer.token(sub='auth0|5f7c8ec7c33c6c004bbafe82')}") == (403, "no-user")
 
 
-async def test_everybody_else_is_refused(client: httpx.AsyncClient, issuer: Issuer) -> None:
+async def test_everybody_else_is_refused(client: httpx2.AsyncClient, issuer: Issuer) -> None:
     assert await ask(client, None) == (401, "unauthenticated")
     assert await ask(client, f"Basic {issuer.token()}") == (401, "unauthenticated")
     assert await ask(client, f"Bearer {issuer.token(scope='orders:write')}") == (403, "missing-scope")
 
 
 async def test_why_is_in_the_metric_the_span_and_the_line_and_the_token_nowhere(
-    client: httpx.AsyncClient, issuer: Issuer, recorded: Recorded
+    client: httpx2.AsyncClient, issuer: Issuer, recorded: Recorded
 ) -> None:
     def refused(reason: str) -> float:
         found = recorded.telemetry.instruments.registry.get_sample_value("gate_refusals_total", {"reason": reason})

@@ -10,7 +10,7 @@ from time import monotonic, time
 from typing import Any
 from urllib.parse import quote
 
-import httpx
+import httpx2
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
@@ -36,7 +36,7 @@ def issuer() -> Issuer:
 
 @pytest.fixture
 async def sign_in(issuer: Issuer) -> AsyncIterator[TokenSignIn]:
-    async with httpx.AsyncClient(transport=issuer) as client:
+    async with httpx2.AsyncClient(transport=issuer) as client:
         yield TokenSignIn(client, ISSUER, AUDIENCE)
 
 
@@ -100,7 +100,7 @@ ISSUERS: dict[str, tuple[Claims, dict[str, Any], int | None, set[str]]] = {
 async def test_user_and_scopes_stand_where_the_settings_say(
     issuer: Issuer, claims: Claims, told: dict[str, Any], user_id: int | None, scopes: set[str]
 ) -> None:
-    async with httpx.AsyncClient(transport=issuer) as client:
+    async with httpx2.AsyncClient(transport=issuer) as client:
         caller = await TokenSignIn(client, ISSUER, AUDIENCE, claims).authenticate(issuer.token(**told))
     assert (caller.user_id, caller.scopes) == (user_id, scopes)
 
@@ -110,7 +110,7 @@ async def test_a_slash_at_the_end_of_an_issuer_is_part_of_its_name_and_not_of_it
     ours: str, theirs: str
 ) -> None:
     issuer = Issuer(ours)
-    async with httpx.AsyncClient(transport=issuer) as client:
+    async with httpx2.AsyncClient(transport=issuer) as client:
         sign_in = TokenSignIn(client, ours, AUDIENCE)
         assert (await sign_in.authenticate(issuer.token())).user_id == 7
         with pytest.raises(Unauthenticated):
@@ -129,7 +129,7 @@ async def test_keys_that_are_not_for_signatures_do_no_harm(issuer: Issuer, monke
         {"kty": "AKP", "kid": "tomorrow", "alg": "ML-DSA-44", "pub": "AQAB"},
     ]
     monkeypatch.setattr(issuer.keys, "published", lambda: {"keys": [*more, good]})
-    async with httpx.AsyncClient(transport=issuer) as client:
+    async with httpx2.AsyncClient(transport=issuer) as client:
         assert (await TokenSignIn(client, ISSUER, AUDIENCE).authenticate(issuer.token())).user_id == 7
 
 
@@ -311,7 +311,7 @@ def _clock(unix: float) -> type:
 async def test_client_credentials_are_for_the_one_client_with_its_secret_and_for_its_scopes(
     issuer: Issuer, sign_in: TokenSignIn
 ) -> None:
-    async with httpx.AsyncClient(transport=issuer, base_url=ISSUER) as client:
+    async with httpx2.AsyncClient(transport=issuer, base_url=ISSUER) as client:
         form = {"grant_type": "client_credentials", "scope": f"charges:write {ANY_USER} made:up"}
         right = (CLIENT, quote(SECRET, safe=""))
         answer = await client.post("/token", data=form, auth=right)
@@ -327,7 +327,7 @@ async def test_client_credentials_are_for_the_one_client_with_its_secret_and_for
 
 
 async def test_nobody_who_only_asks_is_given_the_scope_for_charges(issuer: Issuer, sign_in: TokenSignIn) -> None:
-    async with httpx.AsyncClient(transport=issuer, base_url=ISSUER) as client:
+    async with httpx2.AsyncClient(transport=issuer, base_url=ISSUER) as client:
         user = {"user_id": 7, "scope": "charges:write orders:read"}
         for path, body in (("user-token", user), ("service-token", None)):
             answer = await client.post(f"/development/{path}", json=body)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
-import httpx
+import httpx2
 import pytest
 from fastapi import FastAPI
 
@@ -52,17 +52,17 @@ def charges() -> MemoryCharges:
 
 
 @pytest.fixture
-async def payments(charges: MemoryCharges) -> AsyncIterator[httpx.AsyncClient]:
+async def payments(charges: MemoryCharges) -> AsyncIterator[httpx2.AsyncClient]:
     async with asked_through(Gate(None, None), charges) as client:
         yield client
 
 
 @asynccontextmanager
-async def asked_through(gate: Gate, charges: MemoryCharges) -> AsyncIterator[httpx.AsyncClient]:
+async def asked_through(gate: Gate, charges: MemoryCharges) -> AsyncIterator[httpx2.AsyncClient]:
     app = FastAPI()
     install_error_handlers(app)
     app.include_router(build_router(charges, gate))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://payments") as client:
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://payments") as client:
         yield client
 
 
@@ -70,7 +70,7 @@ def a_charge(**changes: Any) -> dict[str, Any]:
     return {"order_id": str(uuid4()), "amount_cents": 1250, "currency": "EUR", **changes}
 
 
-async def test_a_charge_is_captured(payments: httpx.AsyncClient) -> None:
+async def test_a_charge_is_captured(payments: httpx2.AsyncClient) -> None:
     wanted = a_charge()
     answer = await payments.post("/v1/charges", json=wanted)
     assert answer.status_code == 201
@@ -78,7 +78,7 @@ async def test_a_charge_is_captured(payments: httpx.AsyncClient) -> None:
 
 
 async def test_asking_again_answers_the_same_and_charges_nothing(
-    payments: httpx.AsyncClient, charges: MemoryCharges
+    payments: httpx2.AsyncClient, charges: MemoryCharges
 ) -> None:
     wanted = a_charge()
     answers = [await payments.post("/v1/charges", json=wanted) for _ in range(3)]
@@ -88,14 +88,14 @@ async def test_asking_again_answers_the_same_and_charges_nothing(
 
 
 @pytest.mark.parametrize("change", [{"amount_cents": 1251}, {"currency": "USD"}])
-async def test_an_order_is_not_charged_a_second_amount(payments: httpx.AsyncClient, change: dict[str, Any]) -> None:
+async def test_an_order_is_not_charged_a_second_amount(payments: httpx2.AsyncClient, change: dict[str, Any]) -> None:
     wanted = a_charge()
     await payments.post("/v1/charges", json=wanted)
     answer = await payments.post("/v1/charges", json={**wanted, **change})
     assert (answer.status_code, answer.json()["type"]) == (409, "urn:signalbox:problem:charge-mismatch")
 
 
-async def test_a_refusal_is_final(payments: httpx.AsyncClient) -> None:
+async def test_a_refusal_is_final(payments: httpx2.AsyncClient) -> None:
     wanted = a_charge(amount_cents=LIMIT_CENTS + 1)
     for _ in range(2):
         answer = await payments.post("/v1/charges", json=wanted)
@@ -118,7 +118,7 @@ async def test_a_refusal_is_final(payments: httpx.AsyncClient) -> None:
     ],
 )
 async def test_what_is_no_charge_is_refused(
-    payments: httpx.AsyncClient, charges: MemoryCharges, change: dict[str, Any], field: str
+    payments: httpx2.AsyncClient, charges: MemoryCharges, change: dict[str, Any], field: str
 ) -> None:
     answer = await payments.post("/v1/charges", json=a_charge(**change))
     assert answer.status_code == 422
@@ -128,13 +128,13 @@ async def test_what_is_no_charge_is_refused(
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'{"\\ud800": 1}', b"\xff"])
-async def test_what_is_no_document_is_refused(payments: httpx.AsyncClient, body: bytes) -> None:
+async def test_what_is_no_document_is_refused(payments: httpx2.AsyncClient, body: bytes) -> None:
     answer = await payments.post("/v1/charges", content=body, headers={"content-type": "application/json"})
     assert answer.status_code in (400, 422)
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_an_order_that_is_given_up_gets_its_money_back_once(payments: httpx.AsyncClient) -> None:
+async def test_an_order_that_is_given_up_gets_its_money_back_once(payments: httpx2.AsyncClient) -> None:
     wanted = a_charge()
     charge = (await payments.post("/v1/charges", json=wanted)).json()
     answers = [await payments.delete(f"/v1/charges/{wanted['order_id']}") for _ in range(2)]
@@ -143,7 +143,7 @@ async def test_an_order_that_is_given_up_gets_its_money_back_once(payments: http
     assert answers[0].json() == {**charge, "status": "refunded"}
 
 
-async def test_an_order_that_was_given_up_cannot_be_charged_any_more(payments: httpx.AsyncClient) -> None:
+async def test_an_order_that_was_given_up_cannot_be_charged_any_more(payments: httpx2.AsyncClient) -> None:
     wanted = a_charge()
     assert (await payments.delete(f"/v1/charges/{wanted['order_id']}")).json()["status"] == "voided"
     late = await payments.post("/v1/charges", json=wanted)
@@ -159,7 +159,7 @@ async def test_nobody_charges_or_refunds_without_a_token_that_is_for_that(charge
         f"Bearer {issuer.token(scope='charges:write', aud='else')}": 401,
     }
     async with (
-        httpx.AsyncClient(transport=issuer) as asking,
+        httpx2.AsyncClient(transport=issuer) as asking,
         asked_through(Gate(None, TokenSignIn(asking, ISSUER, AUDIENCE)), charges) as payments,
     ):
         for authorization, status in strangers.items():

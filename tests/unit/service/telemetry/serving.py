@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 
-import httpx
+import httpx2
 import uvicorn
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireSpan
 from starlette.applications import Starlette
@@ -33,10 +33,10 @@ class Served:
         self._thread.start()
         self.thread_id = self._thread.ident or 0
         # A connection each: after a failure the server closes it, when the next request may be under way.
-        self.http = httpx.Client(
+        self.http = httpx2.Client(
             base_url=f"http://127.0.0.1:{self.address[1]}",
             timeout=10,
-            limits=httpx.Limits(max_keepalive_connections=0),
+            limits=httpx2.Limits(max_keepalive_connections=0),
         )
 
     def stop(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from fastapi import APIRouter, BackgroundTasks, FastAPI
 from fastapi.responses import StreamingResponse
@@ -83,16 +83,16 @@ def an_app(recorded: Recorded) -> FastAPI:
 
 @dataclass
 class Client:
-    http: httpx.AsyncClient
+    http: httpx2.AsyncClient
 
-    async def get(self, path: str, **headers: str) -> httpx.Response:
+    async def get(self, path: str, **headers: str) -> httpx2.Response:
         return await self.http.get(path, headers=headers)
 
 
 @pytest.fixture
 async def client(recorded: Recorded) -> Any:
-    transport = httpx.ASGITransport(an_app(recorded), raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+    transport = httpx2.ASGITransport(an_app(recorded), raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as http:
         yield Client(http)
 
 
@@ -196,7 +196,7 @@ async def test_a_route_that_cannot_be_told_costs_the_span_and_not_the_request(
 
     monkeypatch.setattr(RouteTemplates, "template", fail)
     app = an_app(recorded)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test") as http:
         assert (await http.get("/api/v1/things/1")).status_code == 200
     assert recorded.line("a span could not be recorded")["error.type"] == "RuntimeError"
     dropped = {"signal": "spans", "reason": "encoding"}
@@ -249,10 +249,10 @@ async def test_a_request_without_a_name_or_with_one_that_could_be_anything_gets_
 
 async def test_the_name_of_a_request_travels_to_who_is_called_and_with_a_job(recorded: Recorded) -> None:
     heard: list[str | None] = []
-    other = httpx.AsyncClient(
+    other = httpx2.AsyncClient(
         base_url="http://payments",
-        transport=httpx.MockTransport(
-            lambda request: heard.append(request.headers.get("x-request-id")) or httpx.Response(200)
+        transport=httpx2.MockTransport(
+            lambda request: heard.append(request.headers.get("x-request-id")) or httpx2.Response(200)
         ),
     )
     recorded.telemetry.instrument_http_client(other, peer="payments")
@@ -267,7 +267,7 @@ async def test_the_name_of_a_request_travels_to_who_is_called_and_with_a_job(rec
         return telemetry.request_id()
 
     recorded.telemetry.instrument_app(app)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test") as http:
         assert (await http.post("/orders", headers={"x-request-id": "order-7"})).json() == "order-7"
     with telemetry.consumer_span("orders.fulfil", jobs[0]):
         logging.getLogger("service.data.consumer").info("job done")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from fastapi import FastAPI
 from opentelemetry import trace
@@ -80,7 +80,7 @@ def test_status_span_sample_and_line_agree_for_every_way_a_request_can_go(served
         recorded.clear()
         before = recorded.requests(route, status, outcome)
         answer = None
-        with contextlib.suppress(httpx.TransportError):  # a broken stream is cut off
+        with contextlib.suppress(httpx2.TransportError):  # a broken stream is cut off
             answer = served.http.get(path)
         assert path == "/broken-stream" if answer is None else answer.status_code == status, path
         span = served.server_span()

@@ -7,7 +7,7 @@ import inspect
 import time
 from collections.abc import Iterator
 
-import httpx
+import httpx2
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -81,7 +81,7 @@ def test_a_loop_that_waits_is_not_blocked(served: Served) -> None:
 
 
 def test_an_idle_loop_has_no_blocker(served: Served) -> None:
-    httpx.get(f"http://127.0.0.1:{served.address[1]}/wait", timeout=5)
+    httpx2.get(f"http://127.0.0.1:{served.address[1]}/wait", timeout=5)
     assert stalls.find_blocker(served.thread_id) is None
 
 
