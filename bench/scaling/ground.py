@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ POLICY = "api"
 # Others at the database of the native stack: the worker's pool of 10, its listener and its schedule, payments' pool of
 # 10, and 6 for migrations and people.
 RESERVED = 28
+FAULTS_AWAY_S = 10.0
 
 Tell = Callable[[str], None]
 
@@ -83,12 +85,22 @@ class Ground:
         return int(found["spec"]["replicas"])
 
     async def fault(self, component: str, name: str, /, **parameters: object) -> None:
-        """Switch a fault of a component on; without parameters, off. Raises StackError."""
-        processes = faults.faulty(self.state, component)
-        if parameters:
-            await asyncio.to_thread(faults.set_fault, processes, name, parameters)
-        else:
-            await asyncio.to_thread(faults.clear_faults, processes, name)
+        """Switch a fault of a component on; without parameters, off. Raises StackError.
+
+        Asked again for a while: `faults` begins anew whenever the number of replicas changes.
+        """
+        processes, deadline = faults.faulty(self.state, component), time.monotonic() + FAULTS_AWAY_S
+        while True:
+            try:
+                if parameters:
+                    await asyncio.to_thread(faults.set_fault, processes, name, parameters)
+                else:
+                    await asyncio.to_thread(faults.clear_faults, processes, name)
+                return
+            except StackError:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.5)
 
 
 @asynccontextmanager
