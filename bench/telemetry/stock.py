@@ -16,7 +16,7 @@ from fastapi import FastAPI, Request, Response
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
-from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor
 from opentelemetry.instrumentation.redis import RedisInstrumentor
 from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
 from opentelemetry.sdk.resources import Resource
@@ -33,7 +33,7 @@ def instrument_libraries() -> Callable[[], object]:
     trace.set_tracer_provider(provider)
     SQLAlchemyInstrumentor().instrument(skip_dep_check=True)  # it declares SQLAlchemy < 2.1 and works with it
     RedisInstrumentor().instrument()
-    HTTPXClientInstrumentor().instrument()
+    HTTPX2ClientInstrumentor().instrument()  # payments is asked with httpx2
     return provider.force_flush
 
 
