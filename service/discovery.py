@@ -9,6 +9,8 @@ from typing import Any
 
 import httpx2
 
+from service.json_answers import read_json
+
 
 async def discover(client: httpx2.AsyncClient, issuer: str) -> dict[str, Any]:
     """The document of ``issuer``, whose name may end in a slash. Raises ``httpx2.HTTPError``, ``ValueError``."""
@@ -26,10 +28,7 @@ async def get_json(client: httpx2.AsyncClient, url: str) -> dict[str, Any]:
 def read_object(answer: httpx2.Response) -> dict[str, Any]:
     """The JSON object that was answered. Raises ``httpx2.HTTPError``, ``ValueError``."""
     answer.raise_for_status()
-    try:
-        document = answer.json()
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+    document = read_json(answer)
     if not isinstance(document, dict):
         raise ValueError("no JSON object")
     return document

@@ -25,6 +25,7 @@ from urllib.parse import quote, urlsplit
 
 from service import telemetry
 from service.errand import Errand
+from service.json_answers import read_json
 
 if TYPE_CHECKING:
     import httpx2
@@ -212,7 +213,7 @@ def _json(answer: httpx2.Response, who: str) -> dict[str, dict[str, dict[str, ob
     if not answer.is_success:
         raise SecretsUnavailable(f"{who} answered {answer.status_code}")
     try:
-        document = answer.json()
-    except (ValueError, RecursionError) as error:
+        document = read_json(answer)
+    except ValueError as error:
         raise SecretsUnavailable(f"{who} did not answer JSON") from error
     return document if isinstance(document, dict) else {}

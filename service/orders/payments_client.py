@@ -14,6 +14,7 @@ import httpx2
 from service import deadline
 from service.deadline import DeadlineExceeded
 from service.faults import BLIND_RETRIES, PAYMENTS_DETOUR, scope_headers, struck
+from service.json_answers import read_json
 from service.orders.model import PaymentRefused, PaymentUnavailable
 from service.orders.naive_client import charge_blindly
 from service.outbound import Breaker, CircuitOpen, RetryBudget
@@ -141,8 +142,8 @@ def _confirms(asked: Mapping[str, object]) -> Callable[[httpx2.Response], bool]:
 
     def confirms(answer: httpx2.Response) -> bool:
         try:
-            told = answer.json()
-        except (ValueError, RecursionError):
+            told = read_json(answer)
+        except ValueError:
             return False
         return isinstance(told, dict) and all(told.get(name) == value for name, value in asked.items())
 

@@ -164,7 +164,8 @@ class SqlOrderRepository:
         while True:
             async with self._databases.transaction() as connection:
                 order_ids = (await connection.execute(_EXPIRED, expired)).scalars().all()
-                released += await _release(connection, order_ids, charged=True)
+                if order_ids:  # mostly there are none
+                    released += await _release(connection, order_ids, charged=True)
             if len(order_ids) < MOST_RELEASED:
                 return released
 
