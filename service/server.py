@@ -17,6 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.health import Health
+from service.protocol import BoundedProtocol
 
 # Above the idle time of the gateway's connections (60 s), so that it is never the service which closes one that the
 # gateway is about to use.
@@ -82,7 +83,7 @@ def serve(
         host=host,
         port=port,
         loop="uvloop",
-        http="httptools",
+        http=BoundedProtocol,
         ws="none",
         lifespan="on",
         access_log=False,  # the door writes one line a request, and knows more

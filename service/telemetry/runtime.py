@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
-from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import GCCollector, Metric, PlatformCollector, ProcessCollector
+from prometheus_client.registry import Collector
 
 from service.telemetry.instruments import Instruments
 from service.telemetry.stalls import LoopWatch
@@ -38,12 +39,32 @@ class QueueStats(Protocol):
     def parked(self) -> int: ...
 
 
-def observe_process(instruments: Instruments, service_name: str, version: str, revision: str) -> None:
+class ProcessFigures(Collector):
+    """Memory, CPU and open files of the process. Counting ten thousand open files takes some 12 ms, so ``read``, which
+    goes before a scrape, has a thread do it."""
+
+    def __init__(self) -> None:
+        self._collector = ProcessCollector(registry=None)
+        self._read: list[Metric] = []
+
+    async def read(self) -> None:
+        """Look now; ``collect`` then tells this once."""
+        self._read = await asyncio.to_thread(lambda: list(self._collector.collect()))
+
+    def collect(self) -> Iterable[Metric]:
+        """What was read last, or else what is so now."""
+        read, self._read = self._read, []
+        return read or self._collector.collect()
+
+
+def observe_process(instruments: Instruments, service_name: str, version: str, revision: str) -> ProcessFigures:
     """Register the collectors of memory, CPU, descriptors and collections, and say what is running."""
-    ProcessCollector(registry=instruments.registry)
+    process = ProcessFigures()
+    instruments.registry.register(process)
     PlatformCollector(registry=instruments.registry)
     GCCollector(registry=instruments.registry)
     instruments.build_info.labels(service_name, version, revision).set(1)
+    return process
 
 
 class GarbagePauses:

@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanKind
-from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from service.telemetry import runtime
+from service.telemetry import exposition, runtime
 from service.telemetry.catalog import (
     REFUSAL_ATTRIBUTE,
     REQUEST_ID_ATTRIBUTE,
@@ -100,7 +99,7 @@ class Telemetry:
         self._tasks: list[asyncio.Task[None]] = []
         self._figures: list[tuple[str, Read]] = []
         self._queues: list[tuple[str, Callable[[], Awaitable[runtime.QueueStats]]]] = []
-        runtime.observe_process(self.instruments, service_name, service_version, revision)
+        self._process = runtime.observe_process(self.instruments, service_name, service_version, revision)
 
     # what is observed; a client's library is loaded by whoever has the client, so not here
 
@@ -274,14 +273,14 @@ class Telemetry:
             "a server's figures cannot be read: %s", type(error).__qualname__
         )
 
-    def exposition(self, accept: str) -> tuple[bytes, str]:
-        """``(body, content type)`` of a scrape; exemplars go out in OpenMetrics only, so Prometheus asks for it."""
-        encode, content_type = choose_encoder(accept)
-        return encode(self.instruments.registry), content_type
-
     async def _metrics(self, request: Request) -> Response:
-        body, content_type = self.exposition(request.headers.get("accept", ""))
-        return Response(body, media_type=None, headers={"content-type": content_type})
+        await self._process.read()
+        pieces, content_type = exposition.write(self.instruments.registry, request.headers.get("accept", ""))
+        body = []
+        for piece in pieces:
+            body.append(piece)
+            await asyncio.sleep(0)  # whoever waits goes first
+        return Response(b"".join(body), media_type=None, headers={"content-type": content_type})
 
 
 def _without_asgi_exception(record: logging.LogRecord) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireSpan
 
-from service.telemetry import otlp, telemetry
+from service.telemetry import exposition, otlp, telemetry
 from service.telemetry.telemetry import Telemetry
 
 
@@ -66,7 +66,9 @@ class Recorded:
     def metrics_text(self) -> str:
         """The exposition that Prometheus would scrape."""
         self.telemetry.pipeline.drain()
-        return self.telemetry.exposition("application/openmetrics-text; version=1.0.0")[0].decode()
+        registry = self.telemetry.instruments.registry
+        pieces, _ = exposition.write(registry, "application/openmetrics-text; version=1.0.0")
+        return b"".join(pieces).decode()
 
     def requests(self, route: str, status: int, outcome: str, method: str = "GET") -> float:
         """Requests counted for one combination of labels; 0 when there is no such series."""

@@ -144,7 +144,8 @@ def test_who_leaves_in_the_middle_of_an_upload_is_excluded_whatever_the_applicat
 def test_who_leaves_while_a_handler_works_does_not_hide_how_long_it_took(served: Served) -> None:
     served.raw("GET /slow HTTP/1.1\nhost: test\n\n").close()
     span = served.server_span()
-    assert (span.end_time_unix_nano - span.start_time_unix_nano) / 1e9 >= WORK_S
+    took_s = (span.end_time_unix_nano - span.start_time_unix_nano) / 1e9
+    assert took_s >= WORK_S - 0.005, "a loop's timers may be some milliseconds early"
     assert served.recorded.line("GET /slow 200")["outcome"] == "good"
 
 

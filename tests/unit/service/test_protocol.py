@@ -1,0 +1,95 @@
+"""Heads of any size at the socket of a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from uvicorn.server import ServerState
+
+from service.protocol import MAX_FIELDS, MAX_HEAD_BYTES, BoundedProtocol
+
+READ = 256 * 1024  # as much as uvloop reads at once
+
+
+async def length(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(str(len(await request.body())))
+
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    app = Starlette(routes=[Route("/length", length, methods=["GET", "POST"])])
+    config = uvicorn.Config(app, ws="none", lifespan="off", log_config=None)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: BoundedProtocol(config, ServerState(), {}), "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def talk(port: int, *parts: bytes) -> list[int]:
+    """Send the parts, each in a read of its own; the statuses of what was answered until the server hung up."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    answered = b""
+    try:
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(0.02)
+        with suppress(TimeoutError):
+            while chunk := await asyncio.wait_for(reader.read(READ), 0.5):
+                answered += chunk
+    except ConnectionError:  # it hung up while we were still saying it
+        with suppress(OSError):
+            answered += await reader.read(READ)
+    finally:
+        writer.close()
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+) ", answered)]
+
+
+def head(fields: int, more: bytes = b"") -> bytes:
+    return b"POST /length HTTP/1.1\r\n" + b"X-A: b\r\n" * fields + more + b"\r\n"
+
+
+async def test_a_head_has_so_many_fields_and_no_more(port: int) -> None:
+    assert await talk(port, head(MAX_FIELDS)) == [200]
+    assert await talk(port, head(MAX_FIELDS + 1)) == [431]
+    assert await talk(port, head(2), head(2), head(MAX_FIELDS + 1)) == [200, 200, 431]
+    # Whoever is still talking when the server hangs up may lose its last word.
+    assert await talk(port, head(20_000)) in ([431], [])
+
+
+async def test_a_head_without_an_end_is_given_up(port: int) -> None:
+    drips = [b"a" * 16_384] * (MAX_HEAD_BYTES // 16_384 + 2)
+    assert await talk(port, b"GET /length HTTP/1.1\r\nX-Long: ", *drips) == [431]
+    assert await talk(port, b"GET /", *drips) == [431]
+    assert await talk(port, *[b"\r\n" * 8_192] * len(drips)) == [431]
+
+
+async def test_bodies_are_no_heads(port: int) -> None:
+    body = b" " * (3 * MAX_HEAD_BYTES)
+    sized = head(1, b"Content-Length: %d\r\n" % len(body))
+    assert await talk(port, sized, body, head(1)) == [200, 200]
+    # Where the end of a body and the beginning of a head come in one read, only the head counts.
+    both = body[MAX_HEAD_BYTES:] + head(1)[:-4]
+    assert await talk(port, sized, body[:MAX_HEAD_BYTES], both, head(1)[-4:]) == [200, 200]
+
+
+async def test_what_is_no_request_is_told_so_as_ever(port: int) -> None:
+    assert await talk(port, b"hello\r\n\r\n") == [400]
+    assert await talk(port, head(MAX_FIELDS, b": no name\r\n")) == [400]
