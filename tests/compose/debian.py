@@ -1,6 +1,7 @@
-"""A Debian root for stand-ins: packages of the trixie suite fetched by apt and unpacked, not installed.
+"""What comes from Debian's trixie suite: a root for stand-ins, and Compose where the machine has none.
 
-Needs apt and the network once; what it makes is kept. Nothing of this machine's own packages is touched.
+Packages are fetched by apt and unpacked, not installed. Needs apt and the network once; what it makes is kept. Nothing
+of this machine's own packages is touched.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ PACKAGES = (
     *("busybox-static", "haproxy", "libcap2-bin", "python3", "valkey-tools"),
 )
 LEFT_OUT = ("usr/share/doc", "usr/share/locale", "usr/share/man")
+COMPOSE = "usr/libexec/docker/cli-plugins/docker-compose"
+"""The plugin's path in Debian's package `docker-compose`; it is static, so it runs anywhere."""
 
 
 def make_root(folder: Path) -> Path:
@@ -27,7 +30,7 @@ def make_root(folder: Path) -> Path:
     for remains in (unfinished, fetched):
         shutil.rmtree(remains, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    packages = fetch(fetched)
+    packages = fetch(fetched, *PACKAGES)
     for package in sorted(packages, key=lambda path: not path.name.startswith("base-files_")):  # it has the links
         subprocess.run(["dpkg-deb", "--extract", str(package), str(unfinished)], check=True)
     for name in ("passwd", "group"):
@@ -39,7 +42,23 @@ def make_root(folder: Path) -> Path:
     return root
 
 
-def fetch(folder: Path) -> list[Path]:
+def obtain_compose(folder: Path) -> Path:
+    """A folder for DOCKER_CONFIG with the plugin in it, made when it is not there. Raises CalledProcessError when apt
+    fails, and OSError when there is none."""
+    config, fetched = folder / "docker", folder / "apt"
+    plugin = config / "cli-plugins" / Path(COMPOSE).name
+    if plugin.exists():
+        return config
+    shutil.rmtree(fetched, ignore_errors=True)
+    [package] = (path for path in fetch(fetched, "docker-compose") if path.name.startswith("docker-compose_"))
+    subprocess.run(["dpkg-deb", "--extract", str(package), str(fetched / "root")], check=True)
+    plugin.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(fetched / "root" / COMPOSE, plugin)
+    shutil.rmtree(fetched)
+    return config
+
+
+def fetch(folder: Path, *packages: str) -> list[Path]:
     """The packages and whatever they depend on, as files: apt with a state of its own."""
     for name in ("lists/partial", "archives/partial"):
         (folder / name).mkdir(parents=True)
@@ -56,6 +75,6 @@ def fetch(folder: Path) -> list[Path]:
         "APT::Install-Recommends": "false",
     }
     apt = ["apt-get", "--quiet=2", "--yes", *(f"--option={name}={value}" for name, value in settings.items())]
-    for command in (["update"], ["install", "--download-only", *PACKAGES]):
+    for command in (["update"], ["install", "--download-only", *packages]):
         subprocess.run([*apt, *command], stdout=subprocess.DEVNULL, check=True)
     return list((folder / "archives").glob("*.deb"))

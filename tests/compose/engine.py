@@ -15,6 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from stack.backends.cache import root as cache
+from tests.compose.debian import obtain_compose
+
 START_S, STOP_S = 60.0, 60.0
 PLUGIN_FOLDERS = ("/usr/libexec/docker/cli-plugins", "/usr/lib/docker/cli-plugins", "/usr/local/lib/docker/cli-plugins")
 REMEDY = "Install Docker Engine and its compose plugin, on Debian: apt-get install docker.io docker-compose iptables"
@@ -30,7 +33,7 @@ def engine(folder: Path) -> Iterator[None]:
     if shutil.which("docker") is None:
         raise NoEngine(f"there is no `docker` command. {REMEDY}")
     if not answers("compose", "version"):
-        raise NoEngine(f"`docker compose` is not there (looked in {', '.join(PLUGIN_FOLDERS)}). {REMEDY}")
+        use_debians_compose()
     if answers("version"):
         yield
         return
@@ -39,6 +42,17 @@ def engine(folder: Path) -> Iterator[None]:
         raise NoEngine(f"no engine answers, and only root with `dockerd` may start one. {REMEDY}")
     with started(daemon, folder):
         yield
+
+
+def use_debians_compose() -> None:
+    """Have this process's `docker` find the plugin in Debian's package. Raises NoEngine."""
+    try:
+        os.environ["DOCKER_CONFIG"] = str(obtain_compose(cache() / "standins"))
+    except (OSError, subprocess.CalledProcessError) as error:
+        places = ", ".join(PLUGIN_FOLDERS)
+        raise NoEngine(f"`docker compose` is not there (looked in {places}; Debian's: {error}). {REMEDY}") from error
+    if not answers("compose", "version"):
+        raise NoEngine(f"`docker compose` does not run, not even Debian's. {REMEDY}")
 
 
 def answers(*arguments: str) -> bool:

@@ -31,6 +31,11 @@ def payments(stack: Stack, addresses: Addresses, tmp_path: Path) -> Iterator[Pro
         yield process
 
 
+def paying(payments: Process) -> dict[str, str]:
+    """What an api is told that pays there, where nobody is asked for a token."""
+    return {"PAYMENTS_URL": str(payments.http.base_url), "CLIENT_SECRET": ""}
+
+
 def delay_charges(payments: Process, ms: int) -> None:
     answer = payments.http.put("/internal/faults/charge-latency", json={"percent": 100, "ms": ms})
     assert answer.status_code == 200, answer.text
@@ -47,7 +52,7 @@ def test_an_api_killed_between_charge_and_order_has_the_charge_refunded_and_the_
     """The api dies while payments works on its charge, which is captured afterwards; then nobody knows of it."""
     [(stock,)] = sql("SELECT stock FROM products WHERE id = 520")
     delay_charges(payments, 1000)
-    with run_api(stack, addresses, tmp_path / "api.log", PAYMENTS_URL=str(payments.http.base_url)) as api:
+    with run_api(stack, addresses, tmp_path / "api.log", **paying(payments)) as api:
 
         def order() -> None:
             with pytest.raises(httpx.TransportError):
@@ -77,7 +82,7 @@ def test_a_caller_in_a_hurry_is_answered_in_time_and_a_charge_that_comes_late_is
 ) -> None:
     """Half a second is kept for putting things right, so payments gets 300 of the 800 ms, and is told so."""
     delay_charges(payments, 1500)
-    with run_api(stack, addresses, tmp_path / "api.log", PAYMENTS_URL=str(payments.http.base_url)) as api:
+    with run_api(stack, addresses, tmp_path / "api.log", **paying(payments)) as api:
         answer = api.http.post("/v1/orders", json=an_order(521), headers={HEADER: "800"})
     assert (answer.status_code, answer.json()["type"]) == (504, "urn:signalbox:problem:deadline-exceeded")
     assert answer.elapsed.total_seconds() < 1.2
@@ -95,7 +100,7 @@ def test_a_circuit_opens_on_payments_that_fails_and_closes_when_it_is_back(
     stack: Stack, addresses: Addresses, payments: Process, tmp_path: Path
 ) -> None:
     payments.http.put("/internal/faults/charge-errors", json={"percent": 100, "status": 500})
-    with run_api(stack, addresses, tmp_path / "api.log", PAYMENTS_URL=str(payments.http.base_url)) as api:
+    with run_api(stack, addresses, tmp_path / "api.log", **paying(payments)) as api:
 
         def order() -> int:
             return api.http.post("/v1/orders", json=an_order(522)).status_code
