@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from bench.idle.malformed import MALFORMED
+from bench.idle.malformed import LARGEST_HEAD, MALFORMED
 
 # Source addresses on loopback: one has some 28,000 ports, and closed connections keep theirs for a minute.
 SOURCES = [f"127.0.0.{number}" for number in range(2, 6)]
@@ -99,7 +99,7 @@ async def slow(count: int, target: Target) -> AsyncIterator[Tally]:
 
 @asynccontextmanager
 async def malformed(per_s: float, target: Target) -> AsyncIterator[Tally]:
-    """``per_s`` requests a second that are none, all kinds in turn, each on a connection of its own."""
+    """``per_s`` requests a second that are none or just about one, all kinds in turn, each on its own connection."""
 
     async def send(number: int, nonsense: bytes) -> None:
         said = b""
@@ -117,7 +117,7 @@ async def malformed(per_s: float, target: Target) -> AsyncIterator[Tally]:
         tally[f"answered_{words[1].decode('ascii', 'replace')}" if len(words) > 1 else "hung_up_on"] += 1
 
     async def keep_sending() -> None:
-        for number, nonsense in enumerate(itertools.cycle(MALFORMED.values())):
+        for number, nonsense in enumerate(itertools.cycle((*MALFORMED.values(), LARGEST_HEAD))):
             sending.add(task := asyncio.create_task(send(number, nonsense)))
             task.add_done_callback(sending.discard)
             await asyncio.sleep(1 / per_s)

@@ -9,6 +9,7 @@ import asyncio
 import gc
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from prometheus_client import GCCollector, Metric, PlatformCollector, ProcessCollector
@@ -19,6 +20,7 @@ from service.telemetry.stalls import LoopWatch
 
 LAG_INTERVAL_S = 0.2
 QUEUE_INTERVAL_S = 1.0
+READ_TIMEOUT_S = 0.2
 
 
 class QueueStats(Protocol):
@@ -49,7 +51,9 @@ class ProcessFigures(Collector):
 
     async def read(self) -> None:
         """Look now; ``collect`` then tells this once."""
-        self._read = await asyncio.to_thread(lambda: list(self._collector.collect()))
+        with suppress(TimeoutError):  # all threads are busy
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                self._read = await asyncio.to_thread(lambda: list(self._collector.collect()))
 
     def collect(self) -> Iterable[Metric]:
         """What was read last, or else what is so now."""

@@ -67,7 +67,7 @@ class Recorded:
         """The exposition that Prometheus would scrape."""
         self.telemetry.pipeline.drain()
         registry = self.telemetry.instruments.registry
-        pieces, _ = exposition.write(registry, "application/openmetrics-text; version=1.0.0")
+        pieces, _ = exposition.pieces(registry, "application/openmetrics-text; version=1.0.0")
         return b"".join(pieces).decode()
 
     def requests(self, route: str, status: int, outcome: str, method: str = "GET") -> float:

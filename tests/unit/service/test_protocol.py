@@ -15,9 +15,10 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from uvicorn.server import ServerState
 
-from service.protocol import MAX_FIELDS, MAX_HEAD_BYTES, BoundedProtocol
+from service.protocol import MAX_BYTES, MAX_FIELDS, MAX_WAITING, BoundedProtocol
 
 READ = 256 * 1024  # as much as uvloop reads at once
+DRIPS = [b"a" * 16_384] * (MAX_BYTES // 16_384 + 2)
 
 
 async def length(request: Request) -> PlainTextResponse:
@@ -75,21 +76,34 @@ async def test_a_head_has_so_many_fields_and_no_more(port: int) -> None:
 
 
 async def test_a_head_without_an_end_is_given_up(port: int) -> None:
-    drips = [b"a" * 16_384] * (MAX_HEAD_BYTES // 16_384 + 2)
-    assert await talk(port, b"GET /length HTTP/1.1\r\nX-Long: ", *drips) == [431]
-    assert await talk(port, b"GET /", *drips) == [431]
-    assert await talk(port, *[b"\r\n" * 8_192] * len(drips)) == [431]
+    assert await talk(port, b"GET /length HTTP/1.1\r\nX-Long: ", *DRIPS) == [431]
+    assert await talk(port, b"GET /", *DRIPS) == [431]
+    assert await talk(port, *[b"\r\n" * 8_192] * len(DRIPS)) == [431]
+
+
+async def test_a_trailer_or_a_chunk_without_an_end_is_given_up(port: int) -> None:
+    chunked = head(1, b"Transfer-Encoding: chunked\r\n")
+    assert 431 in await talk(port, chunked + b"0\r\nX-Trailer: ", *DRIPS)
+    assert 431 in await talk(port, chunked + b"1;", *DRIPS)
+    assert await talk(port, chunked + b"1;" + DRIPS[0] + b"\r\na\r\n0\r\nX-Trailer: b\r\n\r\n", head(1)) == [200, 200]
 
 
 async def test_bodies_are_no_heads(port: int) -> None:
-    body = b" " * (3 * MAX_HEAD_BYTES)
+    body = b" " * (3 * MAX_BYTES)
     sized = head(1, b"Content-Length: %d\r\n" % len(body))
     assert await talk(port, sized, body, head(1)) == [200, 200]
     # Where the end of a body and the beginning of a head come in one read, only the head counts.
-    both = body[MAX_HEAD_BYTES:] + head(1)[:-4]
-    assert await talk(port, sized, body[:MAX_HEAD_BYTES], both, head(1)[-4:]) == [200, 200]
+    both = body[MAX_BYTES:] + head(1)[:-4]
+    assert await talk(port, sized, body[:MAX_BYTES], both, head(1)[-4:]) == [200, 200]
+
+
+async def test_only_so_many_requests_wait_in_line_on_a_connection(port: int) -> None:
+    assert await talk(port, head(1) * MAX_WAITING) == [200] * MAX_WAITING
+    statuses = await talk(port, head(1) * 5_000)
+    assert statuses[-1:] in ([400], [])  # what it was answering when it hung up is lost
+    assert len(statuses) <= MAX_WAITING + 2
 
 
 async def test_what_is_no_request_is_told_so_as_ever(port: int) -> None:
     assert await talk(port, b"hello\r\n\r\n") == [400]
-    assert await talk(port, head(MAX_FIELDS, b": no name\r\n")) == [400]
+    assert await talk(port, head(10, b": no name\r\n")) == [400]
