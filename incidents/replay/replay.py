@@ -119,7 +119,8 @@ class Replay:
         self._tell(what, outcome)
 
     def _lines(self, place: Placement) -> AsyncIterator[tuple[int, int]]:
-        return logs.load_lines(self.bundle.lines(), place, self._receiver("loki"), self._source("loki"))
+        expected = self._count(form.LOGS, "lines")
+        return logs.load_lines(self.bundle.lines(), expected, place, self._receiver("loki"), self._source("loki"))
 
     def _traces(self, place: Placement, telling: Telling) -> AsyncIterator[tuple[int, int]]:
         def watched() -> Iterator[Trace]:

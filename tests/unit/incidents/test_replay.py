@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from collections import Counter
 from typing import Any
@@ -178,6 +179,44 @@ def counter(route: str, values: list[int], **labels: str) -> Series:
         times_ms=[START_MS + 1_000 * n for n in range(len(values))],
         values=[str(value) for value in values],
     )
+
+
+class Lokis:
+    """A receiver, and a source whose first answers leave out some of the lines that it has."""
+
+    def __init__(self, has: list[Line], first_answers: list[list[Line]]) -> None:
+        self.has = has
+        self.answers = [*first_answers]
+        self.pushed: list[str] = []
+
+    async def get(self, path: str, asked: dict[str, Any], headers: dict[str, str] | None = None) -> dict[str, Any]:
+        shown = self.answers.pop(0) if self.answers else self.has
+        result = [
+            {"stream": line.labels, "values": [[str(line.at_ns), line.text, {"structuredMetadata": line.metadata}]]}
+            for line in shown
+        ]
+        return {"data": {"resultType": "streams", "result": result}}
+
+    async def post(self, path: str, body: bytes, headers: dict[str, str]) -> None:
+        self.pushed += [text for stream in json.loads(body)["streams"] for _, text, _ in stream["values"]]
+
+
+@pytest.mark.anyio
+async def test_lines_that_loki_leaves_out_of_an_answer_are_not_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "LOOK_AGAIN_S", 0.0)
+    place = Placement("0" * 12, START_MS, END_MS)
+    lines = [Line(START_MS * 1_000_000 + n, {"app": "shop"}, {"trace_id": TRACE}, f"line {n}") for n in range(4)]
+    moved = [logs.move(line, place) for line in lines]
+
+    async def load(loki: Lokis) -> list[str]:
+        async for _ in logs.load_lines(iter(lines), len(lines), place, loki, loki):  # type: ignore[arg-type]
+            pass
+        return loki.pushed
+
+    assert await load(Lokis([], [])) == [line.text for line in lines]
+    assert await load(Lokis(moved, [moved[1:]])) == []
+    assert await load(Lokis(moved, [moved[1:], moved[:1]])) == [], "what was shown once is there"
+    assert await load(Lokis(moved[1:], [])) == ["line 0"], "and what is not there is sent"
 
 
 def test_the_mix_is_what_the_counters_grew_by() -> None:
