@@ -8,15 +8,15 @@ from contextlib import asynccontextmanager
 
 import httpx2
 import pytest
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from service.data.cache import build_cache_client
 from service.telemetry.testing import Recorded, record
 
 pytestmark = pytest.mark.anyio
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-PAUSE_S = 0.1
+PAUSE_S = 0.2
 
 
 @pytest.fixture
@@ -70,6 +70,11 @@ async def as_a_service(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
         writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
 
 
+def client_of(port: int, pool_size: int, patience_s: float = 5) -> Redis:
+    url = f"redis://127.0.0.1:{port}/0?protocol=2"
+    return Redis.from_pool(BlockingConnectionPool.from_url(url, max_connections=pool_size, timeout=patience_s))
+
+
 def sample(recorded: Recorded, name: str, **labels: str) -> float:
     found = recorded.telemetry.instruments.registry.get_sample_value(name, labels)
     assert found is not None, f"no {name} {labels} in\n{recorded.metrics_text()}"
@@ -82,8 +87,7 @@ def of_pool(recorded: Recorded, what: str, pool: str, **labels: str) -> float:
 
 async def test_who_waits_for_a_connection_to_valkey_is_counted_in_his_own_pool(recorded: Recorded) -> None:
     async with serving(as_valkey) as port:
-        url = f"redis://127.0.0.1:{port}/0?protocol=2"
-        cache, quotas = build_cache_client(url, pool_size=1), build_cache_client(url, pool_size=3)
+        cache, quotas = client_of(port, pool_size=1), client_of(port, pool_size=3)
         recorded.telemetry.instrument_redis(cache, pool_name="cache")
         recorded.telemetry.instrument_redis(quotas, pool_name="quotas")
         with recorded.telemetry.span("a request"):
@@ -107,7 +111,7 @@ async def test_who_waits_for_a_connection_to_valkey_is_counted_in_his_own_pool(r
 
 async def test_a_pipeline_waits_as_a_command_does_and_what_is_in_use_is_seen(recorded: Recorded) -> None:
     async with serving(as_valkey) as port:
-        client = build_cache_client(f"redis://127.0.0.1:{port}/0?protocol=2", pool_size=1)
+        client = client_of(port, pool_size=1)
         recorded.telemetry.instrument_redis(client, pool_name="cache")
         asking = asyncio.ensure_future(client.pipeline(transaction=False).get("a").execute())
         await asyncio.sleep(PAUSE_S / 2)
@@ -119,8 +123,7 @@ async def test_a_pipeline_waits_as_a_command_does_and_what_is_in_use_is_seen(rec
 
 async def test_who_gave_up_waiting_is_counted_and_a_server_that_is_away_is_another_matter(recorded: Recorded) -> None:
     async with serving(as_valkey) as port:
-        client = build_cache_client(f"redis://127.0.0.1:{port}/0?protocol=2", pool_size=1)
-        client.connection_pool.timeout = PAUSE_S / 2
+        client = client_of(port, pool_size=1, patience_s=PAUSE_S / 2)
         recorded.telemetry.instrument_redis(client, pool_name="cache")
         told = await asyncio.gather(client.get("a"), client.get("b"), return_exceptions=True)
         assert [type(one) for one in told] == [type(None), RedisConnectionError]
@@ -129,7 +132,7 @@ async def test_who_gave_up_waiting_is_counted_and_a_server_that_is_away_is_anoth
             "in vain, and waited all the same"
         )
         await client.aclose()
-    gone = build_cache_client(f"redis://127.0.0.1:{port}/0", pool_size=1)
+    gone = client_of(port, pool_size=1)
     recorded.telemetry.instrument_redis(gone, pool_name="gone")
     with pytest.raises(RedisConnectionError):
         await gone.get("a")
