@@ -24,7 +24,10 @@ class Query:
 
 @dataclass(frozen=True)
 class Block:
-    """One panel. `steps` are (from, colour); `objective` names the SLO whose limit is drawn as a line."""
+    """One panel. `steps` are (from, colour); `objective` names the SLO whose limit is drawn as a line.
+
+    `of_lines`: it asks the log lines (LogQL), not the metrics.
+    """
 
     title: str
     about: str
@@ -35,6 +38,7 @@ class Block:
     steps: tuple[tuple[float, str], ...] = ()
     limits: tuple[float | None, float | None] = (None, None)
     objective: str = ""
+    of_lines: bool = False
     at: Location = NOWHERE
 
 

@@ -134,8 +134,8 @@ def show(document: dict[str, Any], console: Console) -> None:
         carried = f"{of['carried']['rate_per_s']:.0f}/s" if of["carried"] else "not even the least rate"
         console.print(
             f"{of['replicas']} replicas carry {carried}, {of['requests_per_core_s']} requests a second and core of all"
-            f" parts; beyond it {of['beyond']['why'] if of['beyond'] else 'nothing was tried'}; fullest:"
-            f" {of['saturates_first']}"
+            f" parts; beyond it {of['beyond']['why'] if of['beyond'] else 'nothing was tried'}; full"
+            f" first: {of['saturates_first']}"
         )
     if spiked := document.get("spike"):
         console.print(f"spike from {spiked['usual_per_s']:.0f}/s to {spiked['peak_per_s']:.0f}/s and back")

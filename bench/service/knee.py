@@ -84,7 +84,8 @@ def judge_knee(tried: Mapping[float, dict[str, Any]], replicas: int, machine_cor
 def first_full(figures: Mapping[str, Any], replicas: int, machine_cores: int) -> str:
     """Which part is nearest to all it can use; or the machine, or a pool of connections, when that is fuller.
 
-    A pool is full when somebody always waits. On a full machine everything waits, so there that comes second.
+    A pool is full when somebody always waits. On a full machine everything waits, so there that comes second. Where
+    nothing is full that is said first: then it was too much for another reason, such as chance or what nobody measures.
     """
     bounds = {SERVERS: replicas, **dict.fromkeys(MANY_CORES, machine_cores)}
     shares = {name: used / bounds.get(name, 1) for name, used in figures["cores"].items()}
@@ -96,11 +97,16 @@ def first_full(figures: Mapping[str, Any], replicas: int, machine_cores: int) ->
             f"the machine: {busy:.0%} of {machine_cores} cores are busy (most of it: {_users(figures, machine_cores)})"
         )
     waiting = {pool: of for pool, of in figures["pools"].items() if of["waiting"] >= ALWAYS_WAITING}
+    full = max(shares[name], busy) >= FULL
     if not waiting:
-        return said
+        return said if full else f"nothing was full{_yet(figures)}; fullest: {said}"
     pool, of = max(waiting.items(), key=lambda item: item[1]["waiting"])
     queue = f"the pool of the {pool}: {of['waiting']:.1f} wait for one of {of['most']} connections"
-    return f"{said}; {queue}" if max(shares[name], busy) >= FULL else f"{queue}; {said}"
+    return f"{said}; {queue}" if full else f"{queue}; {said}"
+
+
+def _yet(figures: Mapping[str, Any]) -> str:
+    return f", yet {figures['why']}" if figures["why"] else ""
 
 
 def _users(figures: Mapping[str, Any], machine_cores: int) -> str:

@@ -213,7 +213,8 @@ class Cache(Generic[T]):
     async def _give_up(self, entry: str) -> None:
         """Let the next one try. The lease may be another's by now, who then merely leaves no copy."""
         try:
-            await self._client.delete(_lease(entry))
+            with self._breaker.call(RedisError, OSError):
+                await self._client.delete(_lease(entry))
         except _FAILURES:
             self._count["error"].inc()
 

@@ -1,8 +1,9 @@
 """Keyset pagination: a page continues after the last id that the caller has seen.
 
-Owns the cursor's form, which is opaque and signed: callers cannot read meaning into it, make one up, or take one from
-one collection to another. Knows no table: a repository reads ``limit`` rows with an id above ``after``. Unlike an
-offset it costs the same on every page, and rows inserted meanwhile neither repeat nor hide a row.
+Owns the cursor's form, which is opaque and signed: callers must not read meaning into it (it hides nothing), and cannot
+make one up, or take one from one collection to another. Knows no table: a repository reads ``limit`` rows with an id
+above ``after``. Unlike an offset it costs the same on every page, and rows inserted meanwhile neither repeat nor hide
+a row.
 """
 
 from __future__ import annotations

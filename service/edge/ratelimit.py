@@ -5,7 +5,8 @@ one number: the moment at which the bucket would be empty again. One script read
 trip, with Valkey's clock, so replicas need no clock in common.
 
 A large quota is drawn in slices of a thousandth, which the process that drew one spends within ``SLICE_S``: then most
-requests need no round trip at all, and what a replica leaves unspent is too little to matter.
+requests need no round trip at all, and what a replica leaves unspent is too little to matter. One costs two where
+no whole slice is left: then a single request is asked for.
 
 When Valkey does not answer, each process counts for itself until it does: limits then hold for each replica, and no
 request fails. It is asked again after ``RETRY_AFTER_S``, so that an outage costs one time-out in that time.

@@ -34,10 +34,10 @@ def build_app(settings: Settings) -> FastAPI:
     tel = build_telemetry(settings)
     databases = build_databases(settings, tel, with_replicas=True)
     valkey = build_cache_client(settings.valkey_url, pool_size=settings.pool_size)
-    tel.instrument_redis(valkey)
+    tel.instrument_redis(valkey, pool_name="cache")
     # Connections of its own even where the server is the same: a crowd at the cache is not in the way of the counting.
     counting = build_cache_client(settings.counting_url, pool_size=settings.pool_size)
-    tel.instrument_redis(counting)
+    tel.instrument_redis(counting, pool_name="quotas")
     payments = build_payments_client(settings.payments_url, pool_size=settings.pool_size)
     tel.instrument_http_client(payments, peer="payments")
 

@@ -1,8 +1,14 @@
-"""Outbound HTTP calls of httpx2, or httpx, as client spans and durations. Headers and bodies are never recorded."""
+"""Outbound HTTP calls of httpx2, or httpx, as client spans and durations, and how long each waited for a connection.
+
+Headers and bodies are never recorded. The waiting is read off the ``trace`` extension, the client's own way to say what
+it does with a request: until it begins to send the head, it waits for a free connection or makes a new one. How many
+connections there are it tells nobody.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from time import perf_counter
 from typing import Any, Protocol
 
 from opentelemetry.trace import StatusCode
@@ -14,6 +20,10 @@ from service.telemetry.pipeline import CallSpan
 from service.telemetry.spans import Span, current_span, enter, leave
 
 _STATUS = "http.response.status_code"
+_TRACE = "trace"  # the extension's name
+_HAS_CONNECTION = ".send_request_headers.started"  # after the protocol's name
+
+Tell = Callable[[str, Any], Awaitable[None]]
 
 
 class HttpClient(Protocol):
@@ -34,6 +44,7 @@ class PeerShape:
         self._labels = (peer, host, method)
         self._durations = instruments.http_client_duration
         self._children: dict[tuple[int, str], Distribution] = {}
+        self.queued = Distribution(instruments.http_client_queued.labels(peer, host), catalog.CALL_SECONDS)
 
     def measure(self, span: Span) -> Distribution:
         status = (span.attributes or {}).get(_STATUS, 0)
@@ -46,6 +57,33 @@ class PeerShape:
             if not many:
                 self._children[key] = child
         return child
+
+
+class Queued:
+    """How long one request waits for a connection, told by its ``trace`` extension; the one that it had is told too."""
+
+    __slots__ = ("_next", "_request", "_since", "_waits")
+
+    def __init__(self, request: Any, waits: Distribution) -> None:
+        self._request = request
+        self._waits: Distribution | None = waits
+        self._next: Tell | None = request.extensions.get(_TRACE)
+        request.extensions = {**request.extensions, _TRACE: self._tell}
+        self._since = perf_counter()
+
+    async def _tell(self, event: str, details: Any) -> None:
+        if event.endswith(_HAS_CONNECTION):
+            self.over()
+            if self._next is None:  # no more need be told: what follows costs more than all before
+                self._request.extensions.pop(_TRACE, None)
+        if self._next is not None:
+            await self._next(event, details)
+
+    def over(self) -> None:
+        """The waiting ends, with a connection or without; only the first time counts."""
+        if self._waits is not None:
+            self._waits.count(perf_counter() - self._since)
+            self._waits = None
 
 
 def instrument_http_client(
@@ -71,6 +109,8 @@ def instrument_http_client(
         if request_id := span.request_id():
             request.headers[catalog.REQUEST_ID_HEADER] = request_id
         token = enter(span)
+        extensions = request.extensions
+        queued = Queued(request, shape.queued)
         try:
             response = await send(request, **options)
             span.set_attribute(_STATUS, response.status_code)
@@ -78,10 +118,13 @@ def instrument_http_client(
                 span.error_type = str(response.status_code)
                 span.set_status(StatusCode.ERROR)
             return response
-        except Exception as exception:
-            span.fail(exception)
+        except BaseException as exception:
+            queued.over()  # nothing was sent: it has waited in vain
+            if isinstance(exception, Exception):
+                span.fail(exception)
             raise
         finally:
+            request.extensions = extensions
             leave(token)
             span.end()
 

@@ -75,6 +75,14 @@ HTTP_CLIENT_DURATION = Metric(
     ("peer_service", "server_address", "http_request_method", "http_response_status_code", "outcome"),
     REQUEST_SECONDS,
 )
+# The semantic conventions have this name for .NET, and none yet for all.
+HTTP_CLIENT_QUEUED = Metric(
+    "http_client_request_time_in_queue_seconds",
+    "histogram",
+    "Time an outbound HTTP call waited for a connection of its pool, by peer.",
+    ("peer_service", "server_address"),
+    CALL_SECONDS,
+)
 DB_OPERATION_DURATION = Metric(
     "db_client_operation_duration_seconds",
     "histogram",

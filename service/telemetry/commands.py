@@ -1,35 +1,58 @@
-"""Commands through the redis client as client spans and durations. Keys and values are never recorded."""
+"""Commands through the redis client as client spans and durations; its pool as gauges and waiting time.
+
+Keys and values are never recorded.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
+from time import perf_counter
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.client import Pipeline as RedisPipeline
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import MaxConnectionsError
 
 from service.telemetry import catalog, otlp
 from service.telemetry.instruments import Distribution, Instruments
 from service.telemetry.pipeline import CallSpan
 from service.telemetry.spans import Span, current_span
 
+_STATE = "db.client.connection.state"
+
 
 class CommandShape:
-    """One command of the cache."""
+    """One command of one client."""
 
-    def __init__(self, command: str, address: dict[str, Any], instruments: Instruments) -> None:
+    def __init__(self, command: str, pool_name: str, address: dict[str, Any], instruments: Instruments) -> None:
         self.name = command
-        self.encoded = otlp.SpanShape(command, 3, {"db.system.name": "redis", "db.operation.name": command, **address})
+        self.encoded = otlp.SpanShape(
+            command,
+            3,
+            {
+                "db.system.name": "redis",
+                "db.operation.name": command,
+                "db.client.connection.pool.name": pool_name,
+                **address,
+            },
+        )
         child = instruments.db_operation_duration.labels
-        self._good = Distribution(child("redis", "cache", command, "good"), catalog.CALL_SECONDS)
-        self._bad = Distribution(child("redis", "cache", command, "bad"), catalog.CALL_SECONDS)
+        self._good = Distribution(child("redis", pool_name, command, "good"), catalog.CALL_SECONDS)
+        self._bad = Distribution(child("redis", pool_name, command, "bad"), catalog.CALL_SECONDS)
 
     def measure(self, span: Span) -> Distribution:
         return self._bad if span.error_type else self._good
 
 
-def instrument_redis(client: Redis, instruments: Instruments, sink: Callable[[Span], None]) -> None:
-    """Record every command and every pipeline of ``client``."""
+def instrument_redis(client: Redis, pool_name: str, instruments: Instruments, sink: Callable[[Span], None]) -> None:
+    """Record every command, every pipeline and the pool of ``client`` under the name ``pool_name``."""
+    _observe_commands(client, pool_name, instruments, sink)
+    _observe_pool(client.connection_pool, pool_name, instruments)
+
+
+def _observe_commands(client: Redis, pool_name: str, instruments: Instruments, sink: Callable[[Span], None]) -> None:
     options = client.connection_pool.connection_kwargs
     address = {"server.address": options.get("host", ""), "server.port": options.get("port", 6379)}
     shapes: dict[str, CommandShape] = {}
@@ -40,7 +63,7 @@ def instrument_redis(client: Redis, instruments: Instruments, sink: Callable[[Sp
             return await call()
         shape = shapes.get(command)
         if shape is None:
-            shape = shapes[command] = CommandShape(command, address, instruments)
+            shape = shapes[command] = CommandShape(command, pool_name, address, instruments)
         span = CallSpan(shape, parent, sink)
         try:
             return await call()
@@ -68,3 +91,33 @@ def instrument_redis(client: Redis, instruments: Instruments, sink: Callable[[Sp
 
     client.execute_command = recorded_command  # type: ignore[method-assign]
     client.pipeline = recorded_pipeline  # type: ignore[method-assign]
+
+
+def _observe_pool(pool: ConnectionPool, pool_name: str, instruments: Instruments) -> None:
+    wait = Distribution(instruments.db_wait.labels(pool_name), catalog.DB_WAIT.buckets)
+    timeouts = instruments.db_timeouts.labels(pool_name)
+    get_connection = pool.get_connection
+
+    async def timed_get_connection(*args: Any, **kwargs: Any) -> Any:
+        start = perf_counter()
+        try:
+            return await get_connection(*args, **kwargs)
+        except RedisConnectionError as error:
+            if _had_none_free(error):
+                timeouts.inc()
+            raise
+        finally:
+            wait.count(perf_counter() - start)
+
+    def held(state: str) -> int:
+        return sum(many for many, labels in pool.get_connection_count() if labels[_STATE] == state)
+
+    pool.get_connection = timed_get_connection  # type: ignore[method-assign]  # the library measures it for its SDK only
+    for state in ("used", "idle"):
+        instruments.db_connections.labels(pool_name, state).set_function(partial(held, state))
+    instruments.db_connections_max.labels(pool_name).set(pool.max_connections)
+
+
+def _had_none_free(error: RedisConnectionError) -> bool:
+    """Whether the pool was empty; else a new connection could not be made, which the library calls by the same name."""
+    return isinstance(error, MaxConnectionsError) or isinstance(error.__cause__, TimeoutError)

@@ -28,6 +28,7 @@ class Instruments:
         self.websocket_duration = self._histogram(catalog.WEBSOCKET_DURATION)
         self.websocket_open = self._gauge(catalog.WEBSOCKET_OPEN)
         self.http_client_duration = self._histogram(catalog.HTTP_CLIENT_DURATION)
+        self.http_client_queued = self._histogram(catalog.HTTP_CLIENT_QUEUED)
         self.db_operation_duration = self._histogram(catalog.DB_OPERATION_DURATION)
         self.db_connections = self._gauge(catalog.DB_CONNECTIONS)
         self.db_connections_max = self._gauge(catalog.DB_CONNECTIONS_MAX)

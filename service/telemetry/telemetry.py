@@ -146,11 +146,11 @@ class Telemetry:
 
         instrument_http_client(client, self.instruments, self.sink, peer=peer)
 
-    def instrument_redis(self, client: Redis) -> None:
-        """Record the commands of ``client``."""
+    def instrument_redis(self, client: Redis, pool_name: str) -> None:
+        """Record the commands and the pool of ``client``."""
         from service.telemetry.commands import instrument_redis
 
-        instrument_redis(client, self.instruments, self.sink)
+        instrument_redis(client, pool_name, self.instruments, self.sink)
 
     def observe_queue(self, name: str, stats: Callable[[], Awaitable[runtime.QueueStats]]) -> None:
         """Export depth and oldest age of a queue, read once a second while the process runs."""

@@ -58,7 +58,8 @@ def _read_block(fields: Fields) -> Block:
     kind = fields.choice("kind", get_args(Kind), default="timeseries")
     steps = fields.mapping("steps", required=False)
     limits = fields.mapping("limits", required=False)
-    queries = _read_quantiles(fields) if fields.has("buckets") else _read_queries(fields)
+    of_lines = kind == "logs" or fields.has("lines")
+    queries = _read_quantiles(fields) if fields.has("buckets") else _read_queries(fields, of_lines)
     block = Block(
         fields.text("title"),
         fields.text("about", required=False),
@@ -69,6 +70,7 @@ def _read_block(fields: Fields) -> Block:
         tuple((float(steps.number(colour) or 0), colour) for colour in steps.names()) if steps else (),
         (_limit(limits, "least"), _limit(limits, "most")),
         fields.text("objective", required=False),
+        of_lines,
         at,
     )
     for inner in (steps, limits):
@@ -78,9 +80,9 @@ def _read_block(fields: Fields) -> Block:
     return block
 
 
-def _read_queries(fields: Fields) -> tuple[Query, ...]:
+def _read_queries(fields: Fields, of_lines: bool) -> tuple[Query, ...]:
     """Legend → query."""
-    inner = fields.mapping("queries")
+    inner = fields.mapping("lines" if of_lines else "queries")
     if inner is None:
         return ()
     texts = {legend: inner.text(legend) for legend in inner.names()}

@@ -78,7 +78,8 @@ def test_query_answers_with_data(
     if source == "prometheus":
         eventually(lambda: [one for one in backends.query(text) if one["value"][1] != "NaN"], text, within_s=30)
     elif source == "loki":
-        eventually(lambda: backends.logs(text), text)
+        ask = backends.logs if panel["type"] == "logs" else backends.of_lines
+        eventually(lambda: ask(text), text, within_s=30)
     else:
         raise AssertionError(f"unknown data source {source}")
 

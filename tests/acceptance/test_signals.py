@@ -76,7 +76,11 @@ def test_every_part_is_scraped(backends: Backends, job: str) -> None:
         "event_loop_lag_seconds_count",
         "python_gc_pause_seconds_count",
         "db_client_connection_count",
-        "db_client_connection_wait_time_seconds_count",
+        *(
+            f'db_client_connection_wait_time_seconds_count{{db_client_connection_pool_name="{pool}"}}'
+            for pool in ("primary", "replica", "cache", "quotas")
+        ),
+        'http_client_request_time_in_queue_seconds_count{peer_service="payments"}',
         "cache_requests_total",
         "messaging_queue_depth",
         "messaging_queue_oldest_age_seconds",

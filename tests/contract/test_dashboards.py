@@ -175,6 +175,8 @@ def test_provisioning_names_the_sources_and_folders_that_are_used() -> None:
     [
         ("rows: [{title: R, panels: [{title: P, querys: {a: up}}]}]", "unknown field"),
         ("rows: [{title: R, panels: [{title: P}]}]", "queries: is missing"),
+        ("rows: [{title: R, panels: [{title: P, kind: logs, queries: {a: up}}]}]", "lines: is missing"),
+        ("rows: [{title: R, panels: [{title: P, lines: {a: x}, queries: {a: up}}]}]", "unknown field"),
         ("rows: [{title: R, panels: [{title: P, kind: pie, queries: {a: up}}]}]", "'pie' is not known here"),
         ("rows: [{title: R, panels: [{title: P, steps: {red: hot}, queries: {a: up}}]}]", "'hot' is not a number"),
     ],

@@ -58,6 +58,7 @@ def _panel(block: Block, promises: dict[str, Promise]) -> Panel:
         unit=block.unit,
         steps=((None, "transparent" if block.kind == "timeseries" and steps else "green"), *steps),
         limits=block.limits,
+        of_lines=block.of_lines,
     )
 
 

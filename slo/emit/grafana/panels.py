@@ -33,7 +33,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Panel:
-    """What is shown; `steps` are thresholds with the colour from there on (the first has no value)."""
+    """What is shown; `steps` are thresholds with the colour from there on (the first has no value).
+
+    `of_lines`: its targets are LogQL.
+    """
 
     kind: str
     title: str
@@ -44,6 +47,7 @@ class Panel:
     steps: Steps = ((None, "green"),)
     limits: tuple[float | None, float | None] = (None, None)
     logarithmic: bool = False
+    of_lines: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,16 +90,13 @@ def lay_out(rows: Rows, leads: Leads) -> list[dict[str, Any]]:
 
 
 def _panel(panel: Panel) -> dict[str, Any]:
-    source = LOKI if panel.kind == "logs" else PROMETHEUS
+    source, target_of = (LOKI, _log_target) if panel.of_lines else (PROMETHEUS, _target)
     return {
         "type": panel.kind,
         "title": panel.title,
         "description": panel.description,
         "datasource": source,
-        "targets": [
-            _log_target(target, refid) if panel.kind == "logs" else _target(target, refid)
-            for target, refid in zip(panel.targets, REFIDS, strict=False)
-        ],
+        "targets": [target_of(target, refid) for target, refid in zip(panel.targets, REFIDS, strict=False)],
         "fieldConfig": {"defaults": {} if panel.kind == "logs" else _field(panel), "overrides": []},
         "options": _OPTIONS[panel.kind],
     }
@@ -115,7 +116,14 @@ def _target(target: Target, refid: str) -> dict[str, Any]:
 
 
 def _log_target(target: Target, refid: str) -> dict[str, Any]:
-    return {"refId": refid, "datasource": LOKI, "expr": target.expression, "queryType": "range", "maxLines": 200}
+    return {
+        "refId": refid,
+        "datasource": LOKI,
+        "expr": target.expression,
+        "legendFormat": target.legend,
+        "queryType": "instant" if target.instant else "range",
+        "maxLines": 200,
+    }
 
 
 def _field(panel: Panel) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import socketserver
@@ -13,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -153,6 +155,34 @@ def test_only_what_changes_nothing_is_asked_twice_and_a_broken_replica_is_left_o
     assert {answer.status_code for answer in read} == {200}
     tried = [what for what in broken.seen if what.startswith("/v1/read")]
     assert 1 <= len(tried) <= 6, "three failures within two seconds, and it is out"
+
+
+def test_a_line_says_who_answered_and_at_which_try(
+    gateway: httpx.Client, replicas: list[Replica], tmp_path: Path
+) -> None:
+    broken, _ = replicas
+    broken.cutting = True
+    posted = [gateway.post("/v1/orders", content=f"order {number}") for number in range(20)]
+    read = [gateway.get(f"/v1/read/{number}") for number in range(40)]
+    lines = lines_of(tmp_path / "caddy.log", posted + read)
+    at = {replica.name: f"127.0.0.1:{replica.server_address[1]}" for replica in replicas}
+    lost = [line for answer, line in zip(posted, lines[:20], strict=True) if answer.status_code == 502]
+    assert {(line["upstream"], line["retries"]) for line in lost} == {(at["one"], 0)}
+    saved = [line["retries"] for line in lines[20:] if line["retries"]]
+    assert 1 <= sum(saved) <= sum(count for what, count in broken.seen.items() if what.startswith("/v1/read"))
+    assert {(line["upstream"], line["status"]) for line in lines[20:]} == {(at["two"], 200)}
+
+
+def lines_of(log: Path, answers: list[httpx.Response]) -> list[dict[str, Any]]:
+    """The gateway's lines of these answers, in their order."""
+    names = [answer.headers["x-request-id"] for answer in answers]
+
+    def all_of_them() -> list[dict[str, Any]] | None:
+        read = [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")]
+        by_name = {line["request_id"]: line for line in read if "request_id" in line}
+        return [by_name[name] for name in names] if by_name.keys() >= {*names} else None
+
+    return eventually(all_of_them, "the lines of all answers")
 
 
 def test_a_broken_replica_that_was_found_by_name_is_left_out_as_well(

@@ -89,37 +89,56 @@ def test_a_knee_where_nothing_is_carried_has_no_rate() -> None:
     ("cores", "replicas", "busy", "said"),
     [
         ({"servers": 0.95, "gateway": 0.4}, 1, 0.7, "the service: 95%"),
-        ({"servers": 1.0, "valkey": 0.8}, 4, 0.7, "valkey: 80%"),
-        ({"servers": 1.0, "gateway": 1.5}, 4, 0.7, "gateway: 75%"),  # of two cores
+        ({"servers": 1.0, "valkey": 0.92}, 4, 0.7, "valkey: 92%"),
+        ({"servers": 1.0, "gateway": 1.9}, 4, 0.7, "gateway: 95%"),  # of two cores
         (
             {"servers": 0.9, "gateway": 0.6},
             2,
             0.97,
             "the machine: 97% of 2 cores are busy (most of it: the service 0.90,",
         ),
-        ({"servers": 0.5}, 1, 0.8, "the machine: 80% of 2 cores are busy (most of it: what else runs here 1.10,"),
+        ({"servers": 0.5}, 1, 0.9, "the machine: 90% of 2 cores are busy (most of it: what else runs here 1.30,"),
         ({"servers": 0.98, "gateway": 0.6}, 1, 0.97, "the service: 98%"),
     ],
 )
 def test_what_is_full_first_is_told_by_what_each_part_can_use(
     cores: dict[str, float], replicas: int, busy: float, said: str
 ) -> None:
-    figures = {"cores": cores, "pools": {}, "machine_busy": busy}
+    figures = {"cores": cores, "pools": {}, "machine_busy": busy, "why": "p95 is 300 ms"}
     assert first_full(figures, replicas, machine_cores=2).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("cores", "busy", "why", "said"),
+    [
+        (
+            {"servers": 0.5, "gateway": 0.4},
+            0.85,
+            "p95 is 263 ms",
+            "nothing was full, yet p95 is 263 ms; fullest: the machine: 85%",
+        ),
+        ({"servers": 0.89}, 0.7, "3 of 90 failed", "nothing was full, yet 3 of 90 failed; fullest: the service: 89%"),
+        ({"servers": 0.6}, 0.5, "", "nothing was full; fullest: the service: 60%"),  # nothing beyond was tried
+    ],
+)
+def test_where_nothing_is_full_nothing_is_said_to_be(cores: dict[str, float], busy: float, why: str, said: str) -> None:
+    figures = {"cores": cores, "pools": {}, "machine_busy": busy, "why": why}
+    assert first_full(figures, 1, machine_cores=2).startswith(said)
 
 
 @pytest.mark.parametrize(
     ("cores", "busy", "waiting", "said"),
     [
         (0.6, 0.5, 4.2, ["the pool of the primary: 4.2 wait for one of 10 connections", "the service: 60%"]),
-        (0.6, 0.5, 0.4, ["the service: 60% of all that it can use"]),
+        (0.6, 0.5, 0.4, ["nothing was full, yet p95 is 300 ms", "fullest: the service: 60% of all that it can use"]),
         (0.95, 0.7, 4.2, ["the service: 95% of all that it can use", "the pool of the primary: 4.2 wait"]),
         (0.6, 0.97, 4.2, ["the machine: 97% of 2 cores are busy", "the pool of the primary: 4.2 wait"]),
     ],
 )
 def test_a_full_pool_is_named_though_it_uses_no_cpu(cores: float, busy: float, waiting: float, said: list[str]) -> None:
     waits = {"primary": {"wait_ms": 50.0, "waiting": waiting, "most": 10}}
-    told = first_full({"cores": {"servers": cores}, "pools": waits, "machine_busy": busy}, 1, 2).split("; ")
+    figures = {"cores": {"servers": cores}, "pools": waits, "machine_busy": busy, "why": "p95 is 300 ms"}
+    told = first_full(figures, 1, 2).split("; ")
     assert len(told) == len(said)
     assert all(one.startswith(wanted) for one, wanted in zip(told, said, strict=True))
 

@@ -10,6 +10,7 @@ import pytest
 
 from service.catalog.model import Product
 from service.data.cache import Cache, build_cache_client
+from service.outbound import LEAST_CALLS
 from service.telemetry.testing import Recorded, record
 
 pytestmark = pytest.mark.anyio
@@ -65,3 +66,22 @@ async def test_a_cache_that_is_gone_is_an_error_and_the_source_answers(recorded:
     assert 'cache_requests_total{cache="products",result="error"} 2.0' in text
     assert 'cache_requests_total{cache="products",result="hit"} 0.0' in text
     assert 'cache_requests_total{cache="products",result="miss"} 0.0' in text
+
+
+async def test_a_circuit_that_is_open_spares_a_cache_every_command(recorded: Recorded) -> None:
+    client = build_cache_client(f"redis://127.0.0.1:{a_closed_port()}/0", pool_size=2)
+    cache = Cache(client, "products", Product, ttl_s=30, absent_ttl_s=5)
+
+    async def load() -> Product | None:
+        return None
+
+    for key in range(LEAST_CALLS):
+        await cache.get(key, load)
+    entry = cache.entry(1)
+    refused = 'circuit_refused_total{peer="cache"} '
+    assert refused + "0.0" in recorded.metrics_text()
+    await cache.get(1, load)
+    await cache._keep(entry, "a lease", None, 0.1)
+    await cache._give_up(entry)
+    assert refused + "3.0" in recorded.metrics_text()
+    await client.aclose()
