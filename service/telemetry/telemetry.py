@@ -257,7 +257,7 @@ class Telemetry:
         root = logging.getLogger()
         root.handlers[:] = [self._handler]
         root.setLevel(logging.INFO)
-        for noisy in ("httpx", "httpcore", "httpx2", "httpcore2", "asyncio"):
+        for noisy in ("alembic", "httpx", "httpcore", "httpx2", "httpcore2", "asyncio"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
         for name in ("uvicorn", "uvicorn.error"):
             logging.getLogger(name).handlers.clear()
