@@ -192,6 +192,9 @@ TELEMETRY_DROPPED = Metric(
 TELEMETRY_OVERFLOW = Metric(
     "telemetry_cardinality_overflow",
     "counter",
+READY = Metric(
+    "signalbox_ready", "gauge", "1 while the process should be given work, as /readyz told when it was last asked."
+)
     "Requests counted under the overflow route to bound the series.",
 )
 

@@ -61,6 +61,7 @@ class Instruments:
         self.gc_pause = self._histogram(catalog.GC_PAUSE)
         self.build_info = self._gauge(catalog.BUILD_INFO)
         self.fault_active = self._gauge(catalog.FAULT_ACTIVE)
+        self.ready = self._gauge(catalog.READY)
         self.produced = self._counter(catalog.TELEMETRY_PRODUCED)
         self.exported = self._counter(catalog.TELEMETRY_EXPORTED)
         self.dropped = self._counter(catalog.TELEMETRY_DROPPED)
