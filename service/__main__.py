@@ -16,7 +16,7 @@ from typing import get_args
 
 from pydantic import ValidationError
 
-from service import jobs_command
+from service import jobs_command, telemetry
 from service.secrets import SecretsUnavailable, build_secrets
 from service.settings import ServiceName, Settings, SettingsRefused, fill_in, find_refusals, load_settings
 
@@ -84,9 +84,16 @@ def _run(settings: Settings, options: argparse.Namespace) -> int:
 
 
 async def _migrate(settings: Settings, contract: bool) -> None:
+    from service.app import TELEMETRY_FLUSH_S, build_telemetry
     from service.data import migrations  # Alembic is a quarter of a second and 20 MB that no server needs
 
-    await migrations.apply(settings.database_url, contract=contract)
+    tel = build_telemetry(settings.model_copy(update={"service_name": "migrate"}))
+    tel.start()
+    try:
+        with telemetry.span("migrate"):
+            await migrations.apply(settings.database_url, contract=contract)
+    finally:
+        await tel.shutdown(TELEMETRY_FLUSH_S)
     _say("the schema is up to date")
 
 

@@ -6,7 +6,7 @@ Owns the kinds of domain error, their HTTP status, and the handlers that turn an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -33,11 +33,13 @@ _NOT_KEPT = {"Cache-Control": "no-store"}
 class ServiceError(Exception):
     """An error that the domain foresees. ``str(error)`` is shown to the caller, so it holds no secret.
 
-    ``kind`` is the stable name that clients match on; it ends the problem's ``type``.
+    ``kind`` is the stable name that clients match on; it ends the problem's ``type``. ``reason`` is for metrics, spans
+    and lines alone: why, where that is not for callers; a word of a short list.
     """
 
     status: ClassVar[HTTPStatus]
     kind: ClassVar[str]
+    reason: str = ""
     headers: Mapping[str, str] = {}
 
 
@@ -167,10 +169,15 @@ def problem_response(
     kind: str,
     detail: str,
     *,
+    reason: str = "",
     errors: list[FieldError] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """The answer that tells the caller about one problem. ``kind`` ends the problem's ``type``."""
+    """The answer that tells the caller about one problem; metrics, span and line tell us.
+
+    ``kind`` ends the problem's ``type``. ``reason``: why, where that is not for callers.
+    """
+    telemetry.problem(kind, reason)
     problem = Problem(
         type=_type(kind),
         title=_title(status),
@@ -201,6 +208,8 @@ def install_error_handlers(app: FastAPI) -> None:
     }
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
+    for known in _known_problems():  # they exist at zero, so that a first one is seen as an increase
+        telemetry.metrics.problems.labels(*known)
     describe = app.openapi
 
     def describe_with_problems() -> dict[str, Any]:
@@ -213,6 +222,17 @@ def install_error_handlers(app: FastAPI) -> None:
         return document
 
     app.openapi = describe_with_problems  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+
+
+def _known_problems() -> Iterator[tuple[str, str]]:
+    """Kind and reason of what any route may answer, and of every error that this process is made of."""
+    yield from ((kind, "") for told in _ANYWHERE.values() for kind in told)
+    waiting = ServiceError.__subclasses__()
+    while waiting:
+        error = waiting.pop()
+        waiting += error.__subclasses__()
+        if error.__module__ != __name__:  # those here are kinds of kinds
+            yield error.kind, error.reason
 
 
 def _type(kind: str) -> str:
@@ -239,7 +259,7 @@ def _location(path: Sequence[object]) -> str:
 
 async def _on_service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
-    return problem_response(request, error.status, error.kind, str(error), headers=error.headers)
+    return problem_response(request, error.status, error.kind, str(error), reason=error.reason, headers=error.headers)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:

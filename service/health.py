@@ -1,20 +1,22 @@
 """Whether this process lives, has started, and should be given work.
 
-Owns the three probes and the list of pings. Knows no backend: what needs one registers a ping for it. Only what the
-process cannot work without belongs in the list; a cache that degrades, or a service downstream that all replicas
-share, would take every replica out at once for nothing.
+Owns the three probes, the list of pings, and that a change of readiness is told. Knows no backend: what needs one
+registers a ping for it. Only what the process cannot work without belongs in the list; a cache that degrades, or a
+service downstream that all replicas share, would take every replica out at once for nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Literal
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
+
+from service import telemetry
 
 Ping = Callable[[], Awaitable[object]]
 
@@ -39,6 +41,7 @@ class Health:
         self.draining = False
         self._pings: dict[str, Ping] = {}
         self._drain_hooks: list[Callable[[], None]] = []
+        self._failing: list[str] | None = None  # as told last
 
     def register(self, name: str, ping: Ping) -> None:
         """Make readiness depend on ``ping``: an awaitable that raises when what it pings is not usable."""
@@ -53,6 +56,8 @@ class Health:
     def begin_draining(self) -> None:
         """Be ready no more."""
         self.draining = True
+        telemetry.metrics.ready.set(0)
+        telemetry.event("process.draining")
         for hook in self._drain_hooks:
             hook()
 
@@ -71,7 +76,16 @@ class Health:
             return HealthReport(status="draining")
         reasons = await asyncio.gather(*(_try_ping(ping, PING_TIMEOUT_S) for ping in self._pings.values()))
         failing = {name: reason for name, reason in zip(self._pings, reasons, strict=True) if reason}
+        if not self.draining:  # which may have begun meanwhile
+            self._tell(failing)
         return HealthReport(status="failing" if failing else "ok", failing=failing)
+
+    def _tell(self, failing: Mapping[str, str]) -> None:
+        telemetry.metrics.ready.set(not failing)
+        if list(failing) != self._failing:
+            self._failing = list(failing)
+            told = {"readiness.status": "failing" if failing else "ok", "readiness.failing": self._failing}
+            telemetry.event("readiness.changed", told)
 
 
 async def _try_ping(ping: Ping, timeout_s: float) -> str | None:

@@ -163,10 +163,13 @@ class Rotating:
 
     async def _read(self) -> bool:
         try:
-            self._last = await self._secrets.read(self._name) or self._last
+            came = await self._secrets.read(self._name) or self._last
         except SecretsUnavailable as error:
             telemetry.logger(__name__).warning("secrets cannot be read: %s", error)
             return False
+        before, self._last = self._last, came
+        if before is not None and came != before:
+            telemetry.event("secret.changed", {"secret.name": self._name})
         return True
 
 

@@ -136,14 +136,19 @@ class DatabaseUnavailable(Unavailable):
     """The database cannot be asked, or cannot do it now. Raised as it is: it answered, or was not asked at all."""
 
     kind = "database-unavailable"
+    reason = "busy"
 
 
 class DatabaseUnreachable(DatabaseUnavailable):
     """No connection to it can be made, or one that there was has ended."""
 
+    reason = "unreachable"
+
 
 class PoolExhausted(DatabaseUnavailable):
     """None of this process' own connections became free in time."""
+
+    reason = "pool-exhausted"
 
 
 class Standby:
@@ -252,6 +257,7 @@ class Databases:
                 yield
         except CircuitOpen as error:
             refusal = DatabaseUnavailable("the database could not be reached just now and was not asked")
+            refusal.reason = "circuit-open"
             refusal.headers = {"Retry-After": f"{OPEN_S:.0f}"}
             raise refusal from error
 

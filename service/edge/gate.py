@@ -38,7 +38,7 @@ _CALLER = "signalbox.caller"  # in the scope of a request that has passed its ga
 
 
 class Refusal(StrEnum):
-    """Why the gate refuses. For metrics, spans and lines; the caller is told less."""
+    """Why nobody is signed in. For metrics, spans and lines; the caller is told less."""
 
     NO_TOKEN = "no-token"
     NO_BEARER = "no-bearer"  # another scheme, or nothing after it
@@ -51,18 +51,9 @@ class Refusal(StrEnum):
     ISSUER = "issuer"
     AUDIENCE = "audience"
     CLAIM = "claim"  # one is missing, or of the wrong kind
-    SCOPE = "scope"
-    NO_USER = "no-user"
-    QUOTA = "quota"
 
 
-class NotAdmitted(Exception):
-    """What all refusals of the gate have beside their problem: ``reason`` says why."""
-
-    reason: Refusal
-
-
-class Unauthenticated(NotAdmitted, ServiceError):
+class Unauthenticated(ServiceError):
     """Nobody is signed in, or the token is not valid."""
 
     status = HTTPStatus.UNAUTHORIZED
@@ -75,35 +66,32 @@ class Unauthenticated(NotAdmitted, ServiceError):
         self.headers = {"WWW-Authenticate": told}
 
 
-class MissingScope(NotAdmitted, ServiceError):
+class MissingScope(ServiceError):
     """The token is valid, but not for this."""
 
     status = HTTPStatus.FORBIDDEN
     kind = "missing-scope"
-    reason = Refusal.SCOPE
 
     def __init__(self, scope: str) -> None:
         super().__init__(f"the token lacks the scope {scope}")
         self.headers = {"WWW-Authenticate": f'Bearer realm="signalbox", error="insufficient_scope", scope="{scope}"'}
 
 
-class NoUser(NotAdmitted, ServiceError):
+class NoUser(ServiceError):
     """The token is valid, but of no user of ours, and not of a service that acts for users."""
 
     status = HTTPStatus.FORBIDDEN
     kind = "no-user"
-    reason = Refusal.NO_USER
 
     def __init__(self) -> None:
         super().__init__(f"the token names no user of this service, and lacks the scope {ANY_USER}")
 
 
-class TooManyRequests(NotAdmitted, ServiceError):
+class TooManyRequests(ServiceError):
     """The client has used up its quota for this route."""
 
     status = HTTPStatus.TOO_MANY_REQUESTS
     kind = "too-many-requests"
-    reason = Refusal.QUOTA
 
     def __init__(self, retry_after_s: int) -> None:
         super().__init__(f"too many requests: try again in {retry_after_s} s")
@@ -126,7 +114,7 @@ class Gate:
         self._limits = limits
         self._sign_in = sign_in
         for reason in Refusal:  # they exist at zero, so that a first refusal is seen as an increase
-            telemetry.metrics.gate_refusals.labels(reason)
+            telemetry.metrics.problems.labels(Unauthenticated.kind, reason)
 
     def open(self) -> Any:
         """Dependency of a route for everybody."""
@@ -142,14 +130,7 @@ class Gate:
 
     async def admit(self, request: Request, scope: str | None, *, for_users: bool) -> Caller:
         """The caller, counted. Raises ``TooManyRequests``, ``Unauthenticated``, ``MissingScope``, ``NoUser``."""
-        try:
-            return await self._admit(request, scope, for_users=for_users)
-        except NotAdmitted as refusal:
-            telemetry.refused(refusal.reason)
-            raise
-
-    async def _admit(self, request: Request, scope: str | None, *, for_users: bool) -> Caller:
-        refusal: NotAdmitted | None = None
+        refusal: ServiceError | None = None
         try:
             caller = await self._identify(request, required=scope is not None)
             if scope is not None and scope not in caller.scopes and self._sign_in:

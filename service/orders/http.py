@@ -10,6 +10,7 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Response
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from service import telemetry
 from service.catalog.http import MoneyOut
 from service.edge.caller import Caller
 from service.edge.description import UNAVAILABLE, headers
@@ -21,6 +22,7 @@ from service.orders import workflow
 from service.orders.model import (
     IdempotencyKey,
     KeyInUse,
+    KeyResult,
     KeyReused,
     Line,
     NotYours,
@@ -122,6 +124,8 @@ def build_router(
     router = APIRouter(
         prefix=f"{version.prefix}/orders", tags=["orders"], deprecated=version.ends, route_class=GatedRoute
     )
+    for result in KeyResult:  # they exist at zero, so that a first one is seen as an increase
+        telemetry.metrics.idempotency_keys.labels(result)
     refusals = (Unauthenticated, MissingScope, NoUser, *UNAVAILABLE)
     order_form = version.form(OrderOut)
 

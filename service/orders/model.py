@@ -69,6 +69,16 @@ class IdempotencyKey:
     fingerprint: bytes
 
 
+class KeyResult(StrEnum):
+    """What the idempotency key of a request turned out to be."""
+
+    NEW = "new"
+    REPLAYED = "replayed"  # its order is there
+    TAKEN_OVER = "taken_over"  # from an attempt that was refused, or died
+    IN_USE = "in_use"
+    REUSED = "reused"  # by another request
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """One attempt's hold on a key: the id of its order, and of the attempt's before it that came to nothing.
@@ -79,6 +89,13 @@ class Claim:
     order_id: UUID
     previous: UUID | None = None
     placed: bool = False
+
+    @property
+    def result(self) -> KeyResult:
+        """What the key was."""
+        if self.placed:
+            return KeyResult.REPLAYED
+        return KeyResult.NEW if self.previous is None else KeyResult.TAKEN_OVER
 
 
 def total_cents(items: Sequence[Item]) -> int:
@@ -132,6 +149,7 @@ class KeyInUse(Conflict):
     """Another request with the same idempotency key is under way."""
 
     kind = "idempotency-key-in-use"
+    result = KeyResult.IN_USE
     headers: Mapping[str, str] = {"Retry-After": "1"}
 
 
@@ -139,6 +157,7 @@ class KeyReused(Unprocessable):
     """The idempotency key came with another request before."""
 
     kind = "idempotency-key-reused"
+    result = KeyResult.REUSED
 
 
 class NotYours(Forbidden):

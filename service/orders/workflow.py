@@ -31,6 +31,9 @@ from service.orders.model import (
     Claim,
     IdempotencyKey,
     Item,
+    KeyInUse,
+    KeyResult,
+    KeyReused,
     Line,
     NotYours,
     Order,
@@ -123,7 +126,7 @@ async def place_order_once(
     Only an order settles a key. What was refused may be asked again with the same key. Raises ``KeyReused``,
     ``KeyInUse``, and what the steps raise.
     """
-    claim = await keys.claim(key)
+    claim = await _claim(keys, key)
     if claim.placed:
         placed = await get_order(orders, claim.order_id)
         return replace(placed, status=OrderStatus.PLACED, fulfilled_at=None), True
@@ -134,6 +137,23 @@ async def place_order_once(
     except ServiceError:
         await keys.abandon(claim)
         raise
+
+
+async def _claim(keys: OrderKeys, key: IdempotencyKey) -> Claim:
+    """``keys.claim``, and what came of it is told."""
+    try:
+        claim = await keys.claim(key)
+    except (KeyInUse, KeyReused) as error:
+        _tell(error.result)
+        raise
+    _tell(claim.result)
+    return claim
+
+
+def _tell(result: KeyResult) -> None:
+    telemetry.metrics.idempotency_keys.labels(result).inc()
+    if result is not KeyResult.NEW:
+        telemetry.note("idempotency_key.result", result)
 
 
 async def place_order(

@@ -1,9 +1,9 @@
 """The door: everything the service tells of itself goes through here, and nothing else imports its libraries.
 
 ``instrument`` is the one call for an application elsewhere (docs/instrument.md). ``build_telemetry`` makes one
-``Telemetry`` a process, after fork. ``span``, ``event``, ``refused``, ``carrier``, ``consumer_span``, ``trace_id``,
-``request_id``, ``logger`` and ``metrics`` then work from anywhere. Before it is built (in unit tests) they work as
-well, on a real pipeline in memory that exports nothing. Nothing here raises into the caller's work.
+``Telemetry`` a process, after fork. ``span``, ``event``, ``note``, ``problem``, ``carrier``, ``consumer_span``,
+``trace_id``, ``request_id``, ``logger`` and ``metrics`` then work from anywhere. Before it is built (in unit tests)
+they work as well, on a real pipeline in memory that exports nothing. Nothing here raises into the caller's work.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ __all__ = [
     "instrument",
     "logger",
     "metrics",
-    "refused",
+    "note",
+    "problem",
     "request_id",
     "span",
     "switch_off",
@@ -56,9 +57,17 @@ def event(name: str, attributes: Mapping[str, Any] | None = None) -> None:
     current().event(name, attributes)
 
 
-def refused(reason: str) -> None:
-    """The request at hand is refused: counted by ``reason``, a word of a short list, which its span and line have."""
-    current().refused(reason)
+def note(key: str, word: str) -> None:
+    """Something worth knowing of the request at hand, for its span and line: ``word`` is one of a short list."""
+    current().note(key, word)
+
+
+def problem(kind: str, reason: str = "") -> None:
+    """The request at hand is answered with a problem, which is counted and named in its span and line.
+
+    Both are words of short lists; ``reason`` says why where the caller is told less than we know.
+    """
+    current().problem(kind, reason)
 
 
 def carrier() -> dict[str, str]:

@@ -132,8 +132,11 @@ RATE_LIMIT_REQUESTS = Metric(
 SIGN_IN_KEY_FETCHES = Metric(
     "sign_in_key_fetches", "counter", "Times that the issuer was asked for its keys, by outcome.", ("outcome",)
 )
-GATE_REFUSALS = Metric(
-    "gate_refusals", "counter", "Requests that the gate refused, by why: one of service.edge.gate.Refusal.", ("reason",)
+PROBLEMS = Metric(
+    "problems",
+    "counter",
+    "Problems that requests were answered with, by kind; and why, where callers are told less than we know.",
+    ("kind", "reason"),
 )
 OWN_TOKEN_FETCHES = Metric(
     "own_token_fetches", "counter", "Times that the issuer was asked for a token of our own, by outcome.", ("outcome",)
@@ -168,6 +171,12 @@ CHARGES_CANCELLED = Metric(
     "charges_cancelled", "counter", "Orders given up: refunded, or voided before anything was charged.", ("status",)
 )
 ORDERS_PLACED = Metric("orders_placed", "counter", "Orders committed.")
+IDEMPOTENCY_KEYS = Metric(
+    "idempotency_keys",
+    "counter",
+    "Orders asked for with an idempotency key, by what the key was: one of service.orders.model.KeyResult.",
+    ("result",),
+)
 FULFILMENT_DELAY = Metric(
     "fulfilment_delay_seconds",
     "histogram",
@@ -190,6 +199,9 @@ BUILD_INFO = Metric(
     "gauge",
     "Constant 1; its labels say what is running.",
     ("service_name", "service_version", "revision"),
+)
+READY = Metric(
+    "signalbox_ready", "gauge", "1 while the process should be given work, as /readyz told when it was last asked."
 )
 FAULT_ACTIVE = Metric("signalbox_fault_active", "gauge", "1 while a fault is switched on.", ("fault",))
 TELEMETRY_PRODUCED = Metric("telemetry_produced", "counter", "Spans and log lines made.", ("signal",))
@@ -255,8 +267,9 @@ OTHER_PEER = "other"
 # Probes and scrapes are the platform's conversation with the process, not its users': no span, no line, no SLI.
 UNOBSERVED_PATHS = frozenset({"/livez", "/readyz", "/startupz", "/metrics"})
 
-# Why a request was refused, in its span and its line.
-REFUSAL_ATTRIBUTE = "signalbox.refusal"
+# Which problem a request was answered with, and why where its caller is told less, in its span and its line.
+PROBLEM_KIND_ATTRIBUTE = "signalbox.problem.kind"
+PROBLEM_REASON_ATTRIBUTE = "signalbox.problem.reason"
 
 # Set on a span that a histogram refers to as its exemplar: the collector's keep policy never drops its trace.
 EXEMPLAR_ATTRIBUTE = "signalbox.exemplar"

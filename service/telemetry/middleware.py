@@ -42,7 +42,7 @@ class ServerSpan(Span):
     """The span of one HTTP request.
 
     ``status``: what was sent, 0 until then. ``raised``: the application ended without having answered, mostly by an
-    exception. ``refusal``: why the request was refused, for its line.
+    exception. ``notes``: what its line is to say beside what all lines say, words of short lists.
     ``scope`` is let go when the request is over: what is kept longer is memory that the next request would have found
     warm, and work for the garbage collector. ``method`` and ``route`` (its template) are what is left of it, or
     ``unreadable``, which says why the route could not be told.
@@ -54,7 +54,7 @@ class ServerSpan(Span):
     method = route = ""
     status = 0
     raised = False
-    refusal = ""
+    notes: Mapping[str, str] | None = None
     unreadable: Exception | None = None
     _answered_ns = 0
 

@@ -57,7 +57,7 @@ class NullTelemetry:
         """Forget what has happened."""
 
     instrument_app = instrument_engine = instrument_http_client = instrument_redis = sink = event
-    observe_queue = observe_figures = refused = event
+    observe_queue = observe_figures = note = problem = event
 
     def start(self) -> None:
         """Start nothing."""

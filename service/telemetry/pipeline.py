@@ -151,8 +151,8 @@ class Pipeline:
             why = ',"error.type":' + orjson.dumps(span.error_type).decode()
             if span.status_code is StatusCode.UNSET:
                 span.status_code = StatusCode.ERROR
-        elif span.refusal:
-            why = f',"{catalog.REFUSAL_ATTRIBUTE}":' + orjson.dumps(span.refusal).decode()
+        if span.notes:
+            why += "," + orjson.dumps(span.notes)[1:-1].decode()
         lines.append(
             f'{{"timestamp":"{timestamp(span.end_ns + offset)}","trace_id":"{ids[0].hex()}","span_id":"{ids[1].hex()}",'
             f'"{catalog.REQUEST_ID_FIELD}":"{request_id}","http.server.request.duration":{seconds:.6f},'

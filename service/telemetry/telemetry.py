@@ -24,7 +24,8 @@ from starlette.routing import Mount, Route
 
 from service.telemetry import exposition, runtime
 from service.telemetry.catalog import (
-    REFUSAL_ATTRIBUTE,
+    PROBLEM_KIND_ATTRIBUTE,
+    PROBLEM_REASON_ATTRIBUTE,
     REQUEST_ID_ATTRIBUTE,
     REQUEST_ID_HEADER,
     UNOBSERVED_PATHS,
@@ -189,13 +190,19 @@ class Telemetry:
         trace.get_current_span().add_event(name, dict(attributes or {}))
         logging.getLogger("service.events").info(name, extra={"event.name": name, **(attributes or {})})
 
-    def refused(self, reason: str) -> None:
-        """Count the refusal of the request at hand, and have its span and its line say why."""
-        self.instruments.gate_refusals.labels(reason).inc()
+    def note(self, key: str, word: str) -> None:
+        """Have the span and the line of the request at hand say ``word``."""
         span = trace.get_current_span()
-        span.set_attribute(REFUSAL_ATTRIBUTE, reason)
+        span.set_attribute(key, word)
         if isinstance(span, ServerSpan):
-            span.refusal = reason
+            span.notes = {**(span.notes or {}), key: word}
+
+    def problem(self, kind: str, reason: str) -> None:
+        """Count the problem that the request at hand is answered with, and have its span and its line say which."""
+        self.instruments.problems.labels(kind, reason).inc()
+        self.note(PROBLEM_KIND_ATTRIBUTE, kind)
+        if reason:
+            self.note(PROBLEM_REASON_ATTRIBUTE, reason)
 
     # life
 
@@ -257,7 +264,7 @@ class Telemetry:
         root = logging.getLogger()
         root.handlers[:] = [self._handler]
         root.setLevel(logging.INFO)
-        for noisy in ("httpx", "httpcore", "httpx2", "httpcore2", "asyncio"):
+        for noisy in ("alembic", "httpx", "httpcore", "httpx2", "httpcore2", "asyncio"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
         for name in ("uvicorn", "uvicorn.error"):
             logging.getLogger(name).handlers.clear()

@@ -21,14 +21,18 @@ from __future__ import annotations
 import asyncio
 import random
 from pathlib import Path
+from time import monotonic
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
+
+from service import telemetry
 
 # Any number will do, as long as nothing else in the database locks the same one.
 _ADVISORY_LOCK = 5_130_020_401
@@ -41,30 +45,41 @@ _LOCK_NOT_AVAILABLE, _DEADLOCK = "55P03", "40P01"
 
 
 async def apply(database_url: str, *, contract: bool = False) -> None:
-    """Apply what is missing, the last contracts only if asked to.
+    """Apply what is missing, the last contracts only if asked to. Each version is a span, and a line when it is done.
 
     Safe to run twice at once: the second waits for the first, and finds nothing to do. Raises ``DBAPIError`` when a
-    lock cannot be had in ``ATTEMPTS`` tries.
+    version cannot have its lock in ``ATTEMPTS`` tries.
     """
     engine = create_async_engine(database_url, poolclass=NullPool)
     try:
         async with engine.connect() as connection:
             await _take_turn(connection)
             await connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
+            versions = await connection.run_sync(_missing, contract)
             await connection.commit()
-            for attempt in range(1, ATTEMPTS + 1):
-                try:
-                    await connection.run_sync(_upgrade, contract)
-                    await connection.commit()
-                    return
-                except DBAPIError as error:
-                    sqlstate = getattr(error.orig, "sqlstate", None)
-                    if sqlstate not in (_LOCK_NOT_AVAILABLE, _DEADLOCK) or attempt == ATTEMPTS:
-                        raise
-                    await connection.rollback()
-                    await asyncio.sleep(PAUSE_S * random.uniform(0.5, 1.5))
+            for version in versions:
+                with telemetry.span("migrations.apply", attributes={"migration.version": version}):
+                    await _apply(connection, version)
     finally:
         await engine.dispose()
+
+
+async def _apply(connection: AsyncConnection, version: str) -> None:
+    began = monotonic()
+    for retries in range(ATTEMPTS):
+        try:
+            await connection.run_sync(_upgrade, version)
+            await connection.commit()
+            break
+        except DBAPIError as error:
+            sqlstate = getattr(error.orig, "sqlstate", None)
+            if sqlstate not in (_LOCK_NOT_AVAILABLE, _DEADLOCK) or retries + 1 == ATTEMPTS:
+                raise
+            await connection.rollback()
+            telemetry.event("migration.delayed", {"migration.version": version, "db.response.status_code": sqlstate})
+            await asyncio.sleep(PAUSE_S * random.uniform(0.5, 1.5))
+    told = {"migration.duration": round(monotonic() - began, 6), "migration.retries": retries}
+    telemetry.event("migration.applied", {"migration.version": version, **told})
 
 
 async def _take_turn(connection: AsyncConnection) -> None:
@@ -96,7 +111,16 @@ def target(config: Config, *, contract: bool) -> str:
     )
 
 
-def _upgrade(connection: Connection, contract: bool) -> None:
+def _missing(connection: Connection, contract: bool) -> list[str]:
+    """The versions to apply, in their order."""
+    config = build_config()
+    scripts, newest = ScriptDirectory.from_config(config), MigrationContext.configure(connection).get_current_revision()
+    there = {script.revision for script in scripts.walk_revisions(head=newest)} if newest else set()
+    wanted = scripts.walk_revisions(head=target(config, contract=contract))
+    return [script.revision for script in wanted if script.revision not in there][::-1]
+
+
+def _upgrade(connection: Connection, version: str) -> None:
     config = build_config()
     config.attributes["connection"] = connection
-    command.upgrade(config, target(config, contract=contract))
+    command.upgrade(config, version)

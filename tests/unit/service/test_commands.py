@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from service.__main__ import main
+from service.telemetry.testing import former_door
+
+
+@pytest.fixture(autouse=True)
+def door() -> Iterator[None]:
+    """A command builds a telemetry of its own, as a process of its own does."""
+    with former_door():
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -18,6 +27,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    monkeypatch.setenv("SIGNALBOX_OTLP_URL", "")
     monkeypatch.setenv("SIGNALBOX_DATABASE_URL", f"postgresql+asyncpg://signalbox:hunter2@127.0.0.1:{port}/signalbox")
 
 

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from service import health as health_module
 from service.health import Health, build_router
+from service.telemetry.testing import Recorded, record
 
 pytestmark = pytest.mark.anyio
 
@@ -84,6 +85,60 @@ async def test_a_ping_that_hangs_fails_in_time(monkeypatch: pytest.MonkeyPatch) 
         503,
         {"postgres": "no answer within 0.05 s", "valkey": "no answer within 0.05 s"},
     )
+
+
+def told(recorded: Recorded) -> list[tuple[str, list[str] | None]]:
+    """The events that are lines, and what fails in each."""
+    return [(line["event.name"], line.get("readiness.failing")) for line in recorded.lines() if "event.name" in line]
+
+
+async def test_a_change_of_readiness_is_told_once_with_names_and_no_secret() -> None:
+    answer = {"postgres": answers, "queue": answers}
+    with record() as recorded:
+        health = Health()
+        for name in answer:
+            health.register(name, lambda name=name: answer[name]())
+
+        async def probe_twice() -> float | None:
+            for _ in range(2):
+                await probe(health, "/readyz")
+            return recorded.telemetry.instruments.registry.get_sample_value("signalbox_ready")
+
+        assert await probe_twice() == 0, "it has not started"
+        assert told(recorded) == []
+        health.started = True
+        assert await probe_twice() == 1
+        answer["queue"] = fails
+        assert await probe_twice() == 0
+        answer["postgres"] = fails
+        assert await probe_twice() == 0
+        answer.update(postgres=answers, queue=answers)
+        assert await probe_twice() == 1
+        health.begin_draining()
+        assert recorded.telemetry.instruments.registry.get_sample_value("signalbox_ready") == 0, "before it is asked"
+        assert await probe_twice() == 0
+        assert told(recorded) == [
+            ("readiness.changed", []),
+            ("readiness.changed", ["queue"]),
+            ("readiness.changed", ["postgres", "queue"]),
+            ("readiness.changed", []),
+            ("process.draining", None),
+        ]
+        assert "hunter2" not in recorded.everything()
+
+
+async def test_a_probe_that_began_before_the_process_was_told_to_leave_does_not_make_it_ready_again() -> None:
+    with record() as recorded:
+        health = Health()
+        health.started = True
+
+        async def leaves() -> None:
+            health.begin_draining()
+
+        health.register("postgres", leaves)
+        await probe(health, "/readyz")
+        assert recorded.telemetry.instruments.registry.get_sample_value("signalbox_ready") == 0
+        assert told(recorded) == [("process.draining", None)]
 
 
 async def test_a_name_is_pinged_once() -> None:

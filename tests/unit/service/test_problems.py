@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated
 
 import httpx2
@@ -10,12 +10,12 @@ import pytest
 from fastapi import FastAPI, HTTPException, Query
 
 from service.catalog.model import ProductNotFound
-from service.data.engines import DatabaseUnavailable
+from service.data.engines import DatabaseUnavailable, PoolExhausted
 from service.edge.body import BodyLimitMiddleware
 from service.edge.pagination import InvalidCursor
 from service.errors import ServiceError, install_error_handlers, problem_responses
 from service.orders.model import OutOfStock, PaymentRefused
-from service.telemetry.testing import record
+from service.telemetry.testing import Recorded, record
 
 pytestmark = pytest.mark.anyio
 
@@ -31,11 +31,18 @@ FORESEEN = {
     "conflict": OutOfStock("product 7 is out of stock"),
     "refused": PaymentRefused("the payment was refused"),
     "unavailable": DatabaseUnavailable("the database cannot be reached"),
+    "crowded": PoolExhausted("no connection to the database was free in time"),
 }
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[httpx2.AsyncClient]:
+def recorded() -> Iterator[Recorded]:
+    with record() as recorded:
+        yield recorded
+
+
+@pytest.fixture
+async def client(recorded: Recorded) -> AsyncIterator[httpx2.AsyncClient]:
     app = FastAPI()
     install_error_handlers(app)
 
@@ -55,11 +62,10 @@ async def client() -> AsyncIterator[httpx2.AsyncClient]:
     async def validated(count: Annotated[int, Query(ge=1)]) -> int:
         return count
 
-    with record() as recorded:
-        recorded.telemetry.instrument_app(app)
-        transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx2.AsyncClient(transport=transport, base_url="http://service") as client:
-            yield client
+    recorded.telemetry.instrument_app(app)
+    transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://service") as client:
+        yield client
 
 
 @pytest.mark.parametrize(
@@ -70,6 +76,7 @@ async def client() -> AsyncIterator[httpx2.AsyncClient]:
         ("conflict", 409, "out-of-stock"),
         ("refused", 402, "payment-refused"),
         ("unavailable", 503, "database-unavailable"),
+        ("crowded", 503, "database-unavailable"),
     ],
 )
 async def test_a_foreseen_error_keeps_its_words_and_gets_its_status(
@@ -84,6 +91,46 @@ async def test_a_foreseen_error_keeps_its_words_and_gets_its_status(
     assert problem["instance"] == f"/foreseen/{name}"
     assert problem["trace_id"] == answer.headers["x-trace-id"]
     assert "errors" not in problem
+
+
+@pytest.mark.parametrize(
+    ("path", "line", "kind", "reason"),
+    [
+        ("/foreseen/unavailable", "GET /foreseen/{name} 503", "database-unavailable", "busy"),
+        ("/foreseen/crowded", "GET /foreseen/{name} 503", "database-unavailable", "pool-exhausted"),
+        ("/foreseen/not-found", "GET /foreseen/{name} 404", "product-not-found", ""),
+        ("/validated?count=0", "GET /validated 422", "validation", ""),
+        ("/broken", "GET /broken 500", "internal", ""),
+        ("/nowhere", "GET unmatched 404", "not-found", ""),
+    ],
+)
+async def test_which_problem_it_was_is_counted_and_in_the_span_and_the_line(
+    client: httpx2.AsyncClient, recorded: Recorded, path: str, line: str, kind: str, reason: str
+) -> None:
+    def counted() -> float | None:
+        labels = {"kind": kind, "reason": reason}
+        return recorded.telemetry.instruments.registry.get_sample_value("problems_total", labels)
+
+    assert counted() == (None if kind == "not-found" else 0.0), "what is foreseen exists at zero"
+    await client.get(path)
+    assert counted() == 1.0
+    told = {"signalbox.problem.kind": kind} | ({"signalbox.problem.reason": reason} if reason else {})
+    span = recorded.attributes(next(span for span in recorded.spans() if not span.parent_span_id))
+    for said in (recorded.line(line), span):
+        assert {key: value for key, value in said.items() if key.startswith("signalbox.problem.")} == told
+
+
+async def test_strangers_cannot_make_new_series(client: httpx2.AsyncClient, recorded: Recorded) -> None:
+    async def asked() -> int:
+        for method in ("GET", "PUT", "BREW", "OPTIONS"):
+            for path in ("/nowhere", "/validated", "/validated?count=-1", "/teapot"):
+                await client.request(method, f"{path}{'&' if '?' in path else '?'}{len(seen)}={method}")
+        return recorded.metrics_text().count("\nproblems_total{")
+
+    seen: list[int] = []
+    for _ in range(3):
+        seen.append(await asked())
+    assert seen[0] == seen[-1]
 
 
 async def test_who_is_told_to_come_back_is_told_when(client: httpx2.AsyncClient) -> None:

@@ -226,6 +226,29 @@ async def test_the_last_password_goes_on_while_its_place_is_away(
     assert await password() == "three", "a place that answers is waited for"
 
 
+async def test_a_change_is_told_by_the_secret_s_name_alone(tmp_path: Path) -> None:
+    kept = tmp_path / "database_password"
+    with record() as recorded:
+        password = Rotating(build_secrets(f"files:{tmp_path}", {}), "database_password")
+        with recorded.telemetry.span("connect"):
+            for value in ("hunter1", "hunter1", "hunter2", "hunter2"):
+                kept.write_text(value)
+                assert await password() == value
+            kept.unlink()
+            assert await password() == "hunter2", "one that is away has not changed"
+        assert [line["secret.name"] for line in recorded.lines()] == ["database_password"]
+        assert recorded.line("secret.changed")["event.name"] == "secret.changed"
+        assert [event.name for event in recorded.span("connect").events] == ["secret.changed"]
+        assert "hunter" not in recorded.everything()
+
+
+async def test_the_one_read_at_the_start_counts_as_known(tmp_path: Path) -> None:
+    (tmp_path / "client_secret").write_text("hunter2")
+    with record() as recorded:
+        assert await Rotating(build_secrets(f"files:{tmp_path}", {}), "client_secret", "hunter1")() == "hunter2"
+        assert recorded.line("secret.changed")["secret.name"] == "client_secret"
+
+
 async def eventually(password: Rotating, wanted: str) -> None:
     """Ask until it is that one: a place that was away is asked in the background."""
     for _ in range(1000):

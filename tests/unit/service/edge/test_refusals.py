@@ -85,22 +85,26 @@ async def test_everybody_else_is_refused(client: httpx2.AsyncClient, issuer: Iss
 async def test_why_is_in_the_metric_the_span_and_the_line_and_the_token_nowhere(
     client: httpx2.AsyncClient, issuer: Issuer, recorded: Recorded
 ) -> None:
-    def refused(reason: str) -> float:
-        found = recorded.telemetry.instruments.registry.get_sample_value("gate_refusals_total", {"reason": reason})
-        assert found is not None, reason
+    def refused(kind: str, reason: str = "") -> float:
+        labels = {"kind": kind, "reason": reason}
+        found = recorded.telemetry.instruments.registry.get_sample_value("problems_total", labels)
+        assert found is not None, labels
         return found
 
-    assert [refused(reason) for reason in Refusal] == [0.0] * len(Refusal)
+    assert [refused("unauthenticated", reason) for reason in Refusal] == [0.0] * len(Refusal)
     good, late = issuer.token(), issuer.token(aud="else")
     await ask(client, f"Bearer {good}")
-    assert "signalbox.refusal" not in recorded.line("GET /orders 200")
+    assert not [key for key in recorded.line("GET /orders 200") if key.startswith("signalbox.problem")]
     recorded.clear()
     await ask(client, f"Bearer {late}")
-    assert recorded.line("GET /orders 401")["signalbox.refusal"] == "audience"
-    assert recorded.attributes(recorded.span("GET /orders"))["signalbox.refusal"] == "audience"
+    told = {"signalbox.problem.kind": "unauthenticated", "signalbox.problem.reason": "audience"}
+    assert told.items() <= recorded.line("GET /orders 401").items()
+    assert told.items() <= recorded.attributes(recorded.span("GET /orders")).items()
     for _ in range(6):  # five a minute: one too many, counted by the address
         await ask(client, f"Bearer {late}")
-    assert (refused("audience"), refused("quota")) == (5.0, 2.0)
-    assert recorded.lines()[-1]["signalbox.refusal"] == "quota"
+    assert (refused("unauthenticated", "audience"), refused("too-many-requests")) == (5.0, 2.0)
+    last = recorded.lines()[-1]
+    assert last["signalbox.problem.kind"] == "too-many-requests"
+    assert "signalbox.problem.reason" not in last, "the kind says it all"
     everything = recorded.everything()
     assert not [part for token in (good, late) for part in token.split(".") if part in everything]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -12,7 +13,11 @@ from service.deadline import DeadlineExceeded
 from service.errors import ServiceError
 from service.orders.model import (
     Claim,
+    IdempotencyKey,
     Item,
+    KeyInUse,
+    KeyResult,
+    KeyReused,
     Line,
     Order,
     OrderNotFound,
@@ -23,7 +28,7 @@ from service.orders.model import (
     ReservationExpired,
     UnknownProduct,
 )
-from service.orders.workflow import fulfil_order, get_order, place_order
+from service.orders.workflow import fulfil_order, get_order, place_order, place_order_once
 from service.telemetry.testing import Recorded, record
 
 pytestmark = pytest.mark.anyio
@@ -159,6 +164,58 @@ async def test_a_reservation_that_is_gone_makes_no_order() -> None:
         await place_order(orders, Slow(), 7, LINES)
     assert not orders.orders
     assert orders.stock == {1: 5, 2: 5}
+
+
+class MemoryKeys:
+    """Keys in a dictionary. ``abandoned``: what the next attempt may take over."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, tuple[bytes, Claim]] = {}
+        self.abandoned: set[UUID] = set()
+
+    async def claim(self, key: IdempotencyKey) -> Claim:
+        if key.value not in self.held:
+            self.held[key.value] = key.fingerprint, Claim(uuid4())
+            return self.held[key.value][1]
+        fingerprint, claim = self.held[key.value]
+        if fingerprint != key.fingerprint:
+            raise KeyReused("this idempotency key came with another request before")
+        if claim.order_id in self.abandoned:
+            self.held[key.value] = fingerprint, Claim(uuid4(), previous=claim.order_id)
+        elif not claim.placed:
+            raise KeyInUse("a request with this idempotency key is under way")
+        return self.held[key.value][1]
+
+    async def abandon(self, claim: Claim) -> None:
+        self.abandoned.add(claim.order_id)
+
+    def settle(self, value: str) -> None:
+        fingerprint, claim = self.held[value]
+        self.held[value] = fingerprint, Claim(claim.order_id, placed=True)
+
+
+async def test_what_an_idempotency_key_was_is_counted_and_all_but_a_new_one_are_in_the_span(recorded: Recorded) -> None:
+    orders, keys = MemoryOrders({1: 50, 2: 50}), MemoryKeys()
+
+    async def ask(result: KeyResult, value: str, payments: MemoryPayments, body: bytes = b"one") -> None:
+        recorded.clear()
+        with recorded.telemetry.span("POST /orders"), suppress(ServiceError):
+            await place_order_once(orders, payments, keys, IdempotencyKey("client", value, body), 7, LINES)
+        told = recorded.attributes(recorded.span("POST /orders")).get("idempotency_key.result")
+        assert told == (None if result is KeyResult.NEW else result)
+
+    await ask(KeyResult.NEW, "a", MemoryPayments())
+    await ask(KeyResult.IN_USE, "a", MemoryPayments())
+    keys.settle("a")
+    await ask(KeyResult.REPLAYED, "a", MemoryPayments())
+    await ask(KeyResult.REUSED, "a", MemoryPayments(), b"another")
+    await ask(KeyResult.NEW, "b", MemoryPayments(PaymentUnavailable("gone")))
+    await ask(KeyResult.TAKEN_OVER, "b", MemoryPayments())
+    counted = {
+        result: recorded.telemetry.instruments.registry.get_sample_value("idempotency_keys_total", {"result": result})
+        for result in KeyResult
+    }
+    assert counted == dict.fromkeys(KeyResult, 1.0) | {KeyResult.NEW: 2.0}
 
 
 async def test_fulfilling_twice_counts_once(recorded: Recorded) -> None:
