@@ -10,7 +10,7 @@ WATCH ?= 300
 PATIENCE ?= 1800
 TOOLS := $(VENV)/pipeline/bin
 
-.PHONY: image scan scan-image sbom push sign smoke migrate deploy gate canary annotate
+.PHONY: image scan scan-image digests sbom push sign smoke migrate deploy gate canary annotate
 
 $(VENV)/pipeline/packages: deploy/pipeline/requirements.txt | venv
 	@$(BIN)/python -m venv $(VENV)/pipeline
@@ -33,6 +33,9 @@ scan-image: ## Known vulnerabilities in the whole built image, Debian's packages
 	docker run --rm --security-opt no-new-privileges --volume "$(CURDIR)/build/scan:/scan:ro" $(SCANNER) \
 		docker-archive:/scan/image.tar --only-fixed --fail-on high
 	@rm build/scan/image.tar
+
+digests: venv ## Pull every image of others and write its digest behind its tag, everywhere (CLEAR=1 takes them away)
+	$(BIN)/python -m stack.container.digests $(if $(CLEAR),--clear,--write)
 
 sbom: $(VENV)/pipeline/packages ## What is in the image, as CycloneDX: build/sbom.cdx.json
 	@mkdir -p build
