@@ -63,7 +63,11 @@ def digest_of(image: str) -> str | None:
 
 def pull(image: str) -> str | None:
     """The digest after a pull; None when it cannot be had."""
-    done = subprocess.run(["docker", "pull", "--quiet", image], stdout=subprocess.DEVNULL, timeout=PULL_S, check=False)
+    command = ["docker", "pull", "--quiet", image]
+    try:
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, timeout=PULL_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
     return None if done.returncode else digest_of(image)
 
 
