@@ -24,6 +24,7 @@ status: venv ## Show how every component is
 
 test: check ## Everything: `make check`, then the tests against the running stack
 	$(BIN)/python -m pytest --numprocesses 2 -m processes tests/unit
+	-@$(MAKE) --silent $(VENV)/pipeline/packages  # cfn-lint, for a test that says so when it cannot be had
 	$(BIN)/python -m pytest -m "not controlplane" tests --ignore=tests/unit --ignore=tests/golden
 
 test-compose: venv ## The acceptance tests against docker-compose.yml, on an engine (one is started if need be, as root)

@@ -51,7 +51,7 @@ ASSUMED = {
             "kept_ratio",
             0.02,
             "of traces",
-            "errors, slow ones, exemplars and one in a hundred (SIGNALBOX_KEEP_PERCENT)",
+            "errors, slow ones, exemplars and one in a hundred, with SIGNALBOX_KEEP_PERCENT=1; nobody has run it so",
         ),
         Assumption("browsing_share", 0.33, "of an order's", "spans and lines of a request that only reads"),
     )
@@ -63,14 +63,20 @@ class Measured:
     """What benchmarks of this project saw: CPU of each part by request, and what an order leaves behind."""
 
     api_ms: float
+    gateway_ms: float
     primary_ms: float
     replica_ms: float
     payments_ms: float
+    worker_ms: float
+    valkey_ms: float
+    collector_ms: float
     order_share: float
     connections: Connections
     wal_bytes: float
     data_bytes: float
     spans: float
+    spans_kept: float
+    jobs: float
     lines: float
     line_bytes: float
     commands: float
@@ -152,6 +158,7 @@ def lines(measured: Measured) -> Iterable[Line]:
     m = measured
     order, reads = m.order_share, 1 - m.order_share
     told_ratio = order + reads * value("browsing_share")
+    kept = m.spans_kept / m.spans
     room = m.connections.maximum - m.connections.reserved
 
     yield Line(
@@ -170,6 +177,10 @@ def lines(measured: Measured) -> Iterable[Line]:
         None,
         "grows with the replicas",
     )
+    yield _cores("CPU of the gateway", m.gateway_ms, "gateways beside it, behind the cloud's balancer")
+    yield _cores("CPU of payments", m.payments_ms, "replicas")
+    yield _cores("CPU of workers", m.worker_ms, "replicas; the queue's own limit stands below")
+    yield _cores("CPU of collectors", m.collector_ms, "more of them, as their spans demand")
     yield Line(
         "Connections to the primary",
         "connections",
@@ -222,8 +233,8 @@ def lines(measured: Measured) -> Iterable[Line]:
     yield Line(
         "Queue",
         "jobs/s",
-        "orders/s × 1",
-        lambda load: load.orders_per_s,
+        f"orders/s × {m.jobs:.2f}",
+        lambda load: load.orders_per_s * m.jobs,
         value("jobs_s"),
         "a queue a shard; or a broker, and the outbox that this queue is now",
     )
@@ -252,10 +263,30 @@ def lines(measured: Measured) -> Iterable[Line]:
         "agents that send by trace id to a row of gateways: a trace is judged as a whole, in one place",
     )
     yield Line(
-        "Jaeger",
-        "spans/s kept",
-        f"the same × {value('kept_ratio'):g}",
+        "Jaeger, all kept",
+        "spans/s",
+        f"the same × {kept:.2f}, the share that was kept: all, as everything is set up here",
+        lambda load: load.peak_per_s * told_ratio * m.spans_kept,
+        value("jaeger_spans_s"),
+        "`SIGNALBOX_KEEP_PERCENT=1`: errors, slow traces and those of exemplars are kept all the same",
+    )
+    yield Line(
+        "Jaeger, one in a hundred",
+        "spans/s",
+        f"the same × {value('kept_ratio'):g}, assumed",
         lambda load: load.peak_per_s * told_ratio * m.spans * value("kept_ratio"),
         value("jaeger_spans_s"),
         "a store of its own (OpenSearch, ClickHouse), divided by day",
+    )
+
+
+def _cores(name: str, ms: float, beyond: str) -> Line:
+    """CPU of what is replicated at will: no piece of it is the limit."""
+    return Line(
+        name,
+        "cores",
+        f"requests/s × {ms:.2g} ms ÷ {value('target'):g}",
+        lambda load: load.peak_per_s * ms / 1000 / value("target"),
+        None,
+        beyond,
     )

@@ -59,7 +59,7 @@ def observe_component(part: Component, container: Container | None, url: str | N
     return ComponentState(
         name=part.name,
         state=phase,
-        version=container.image.rpartition(":")[2].removeprefix("v"),
+        version=container.image.partition("@")[0].rpartition(":")[2].removeprefix("v"),
         source="stand-in" if container.is_stand_in else "image",
         pid=process_of(container.pid),
         url=url,

@@ -13,7 +13,7 @@ from stack.components import components
 from stack.container.addresses import published
 from stack.container.engine import Engine
 from stack.layout import Layout
-from tests.acceptance.backends import eventually
+from tests.acceptance.backends import Backends, eventually
 from tests.conftest import ROOT, Stack, container_of
 
 pytestmark = pytest.mark.compose_only
@@ -148,6 +148,13 @@ def test_the_log_command_prints_what_a_container_said(stack: Stack) -> None:
     refused = stack.signalbox("logs", "no-such-part")
     assert refused.returncode == 2
     assert "there is no log of 'no-such-part'" in refused.stderr
+
+
+@pytest.mark.parametrize(("name", "said"), [("valkey", "Ready to accept connections"), ("postgres", "ready to accept")])
+def test_the_lines_of_a_server_that_is_not_ours_reach_loki(backends: Backends, name: str, said: str) -> None:
+    """Said at its start, which was at the beginning of this run or, where the stack was up before, of this day."""
+    asked = f'{{service_name="{name}"}} |= "{said}"'
+    eventually(lambda: backends.logs(asked, since_s=86_400), f"what {name} says when it has started", within_s=30)
 
 
 def test_the_queue_can_be_looked_into(stack: Stack) -> None:

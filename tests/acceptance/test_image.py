@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
+import socket
 import subprocess
+import sys
 import tarfile
 import time
 import tomllib
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import pytest
 
 from stack.container.engine import Engine
 from stack.layout import Layout
 from stack.native.launch import read_wish
 from tests.acceptance.test_containers import docker
+from tests.compose.left_out import builders
 from tests.conftest import ROOT, Stack
 
 pytestmark = pytest.mark.compose_only
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 IMAGE = f"signalbox:{PROJECT['version']}"
-MOST_BYTES, MOST_SECONDS = 150_000_000, 1.0
+BASE = next(line.split()[1] for line in (ROOT / "Dockerfile").read_text().splitlines() if line[:5] == "FROM ")
+MOST_BYTES, MOST_SECONDS, STARTS = 150_000_000, 1.0, 3
+FIGURES = ROOT / "build" / "start.json"
 NO_DATABASE = "postgresql+asyncpg://nobody:nothing@127.0.0.1:1/nowhere"  # refused at once: how it starts is asked
-BUILD_TOOLS = ("pip", "pip3", "cc", "gcc", "make", "git", "curl", "apt-get")
 LET_IN = ("docs/runbooks", "incidents", "pyproject.toml", "service", "slo", "stack")
 
 
@@ -46,10 +55,27 @@ def test_inside_are_the_files_that_run_compiled_and_no_others(stack: Stack) -> N
     }
 
 
-def test_what_builds_is_not_in_what_runs(stack: Stack) -> None:
-    script = "import shutil; print([name for name in %r if shutil.which(name, path='/opt/venv/bin:/usr/local/bin')])"
-    assert inside("python", "-c", script % (BUILD_TOOLS,)).strip() == "[]"
+def listed(image: str) -> list[str]:
+    """Every file and link of an image, seen as root; not what the kernel puts there."""
+    words = ["run", "--rm", "--network", "none", "--user", "0:0", "--entrypoint", "find", image]
+    return docker(*words, "/", "-xdev", "(", "-type", "f", "-o", "-type", "l", ")", "-print").splitlines()
+
+
+def test_what_compiles_fetches_or_installs_is_not_in_what_runs(stack: Stack) -> None:
+    """Nowhere in the image, on a PATH or not; and its base shows that this would be found (pip, at least)."""
+    found = listed(IMAGE)
+    assert len(found) > 5_000
+    assert "/opt/venv/bin/python" in found
+    assert builders(found) == []
+    assert builders(listed(BASE))
     assert "/build" not in inside("find", "/", "-maxdepth", "1").split()
+
+
+@pytest.mark.parametrize("tool", ["pip", "ensurepip"])
+def test_no_python_of_the_image_can_install(stack: Stack, tool: str) -> None:
+    for python in ("/opt/venv/bin/python", "/usr/local/bin/python"):
+        asked = f"import importlib.util as u; print(u.find_spec({tool!r}))"
+        assert inside(python, "-c", asked).strip() == "None", python
 
 
 def test_the_bill_of_materials_names_the_locked_packages(stack: Stack) -> None:
@@ -117,45 +143,87 @@ def test_labels_say_what_it_is(stack: Stack) -> None:
 
 
 def test_our_own_layers_are_below_150_megabytes(stack: Stack) -> None:
-    base = next(line.split()[1] for line in (ROOT / "Dockerfile").read_text().splitlines() if line[:5] == "FROM ")
-    size = {name: json.loads(docker("image", "inspect", name))[0]["Size"] for name in (IMAGE, base)}
-    assert size[IMAGE] - size[base] < MOST_BYTES
+    size = {name: json.loads(docker("image", "inspect", name))[0]["Size"] for name in (IMAGE, BASE)}
+    assert size[IMAGE] - size[BASE] < MOST_BYTES
 
 
-def test_a_process_answers_within_a_second_of_cpu_time(stack: Stack) -> None:
-    """Counted in CPU time of its container, so that what else the machine does is no part of it."""
-    name = f"signalbox-start-{uuid4().hex[:8]}"
-    docker(
-        "run",
-        "--detach",
-        "--name",
-        name,
-        "--network",
-        "none",
-        "--env",
-        f"SIGNALBOX_DATABASE_URL={NO_DATABASE}",
-        "--env",
-        "SIGNALBOX_ENVIRONMENT=development",
-        IMAGE,
-        "python",
-        "-m",
-        "service",
-        "payments",
-        "--port",
-        "8160",
-    )
+@dataclass(frozen=True)
+class Start:
+    """One start of a container: from when the engine began it to its first answer."""
+
+    wall_s: float
+    cpu_s: float
+    slowdown: float  # wall time of work by its CPU time, beside the start: 1 on a machine that has a core to spare
+
+    @property
+    def alone_s(self) -> float:
+        """What the wall time would be with a core to itself. Waiting for anything but a core is not taken off."""
+        return self.wall_s / max(1.0, self.slowdown)
+
+
+@pytest.mark.parametrize(("job", "port"), [("api", 8101), ("payments", 8160)])
+def test_a_process_has_started_within_a_second(stack: Stack, job: str, port: int) -> None:
+    """CPU time of its container, and wall time as far as other work leaves a core: the machine runs the stack too.
+
+    The best of some starts: what one start suffers from the machine is no property of the image. Backends are refused
+    at once, so none is waited for; the figures are left in build/start.json.
+    """
+    starts = [start(job, port) for _ in range(STARTS)]
+    each = [{name: round(one, 3) for name, one in {**asdict(of), "alone_s": of.alone_s}.items()} for of in starts]
+    document, said = {job: each}, json.dumps({job: each})
+    FIGURES.parent.mkdir(exist_ok=True)
+    before = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    FIGURES.write_text(json.dumps(before | document, indent=1) + "\n")
+    sys.stdout.write(f"{said}\n")
+    assert min(one.cpu_s for one in starts) < MOST_SECONDS, said
+    assert min(one.alone_s for one in starts) < MOST_SECONDS, said
+
+
+def start(job: str, port: int) -> Start:
+    """Start a process of the service in a container of its own and ask it until it says that it has started."""
+    name, at = f"signalbox-start-{uuid4().hex[:8]}", free_port()
+    given = {"DATABASE_URL": NO_DATABASE, "ENVIRONMENT": "development", "HOST": "0.0.0.0"}
+    settings = [word for key, text in given.items() for word in ("--env", f"SIGNALBOX_{key}={text}")]
+    command = ["python", "-m", "service", job, "--port", str(port)]
+    before = slowdown()
+    docker("run", "--detach", "--name", name, "--publish", f"127.0.0.1:{at}:{port}", *settings, IMAGE, *command)
     try:
-        ask = "from urllib.request import urlopen as u; u('http://127.0.0.1:8160/livez', timeout=2)"
-        deadline = time.monotonic() + 60
-        pid = json.loads(docker("inspect", name))[0]["State"]["Pid"]
-        while subprocess.run(
-            ["docker", "exec", name, "python", "-c", ask], capture_output=True, check=False
-        ).returncode:
-            assert time.monotonic() < deadline, docker("logs", name)
-        user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-        assert (int(user) + int(system)) / 100 < MOST_SECONDS
+        answered_at = first_answer(f"http://127.0.0.1:{at}/startupz", name)
+        [told] = json.loads(docker("inspect", name))
+        fields = Path(f"/proc/{told['State']['Pid']}/stat").read_text().rpartition(")")[2].split()
+        cpu_s = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")  # its own, and of children that it waited for
+        begun = datetime.fromisoformat(told["State"]["StartedAt"])
+        return Start(answered_at - begun.timestamp(), cpu_s, (before + slowdown()) / 2)
     finally:
         docker("rm", "--force", name)
+
+
+def first_answer(url: str, name: str) -> float:
+    """The time of day when `url` first answers with success."""
+    deadline = time.monotonic() + 60
+    with httpx.Client(trust_env=False, timeout=5) as client:
+        while time.monotonic() < deadline:
+            # The engine's own proxy takes connections before the process does, and drops them.
+            with contextlib.suppress(httpx.TransportError):
+                if client.get(url).is_success:
+                    return time.time()
+            time.sleep(0.005)
+    raise AssertionError(docker("logs", name))
+
+
+def slowdown(cpu_s: float = 0.2) -> float:
+    """Wall time by CPU time of some work that waits for nothing."""
+    began, worked = time.perf_counter(), time.thread_time()
+    while time.thread_time() - worked < cpu_s:
+        sum(range(1_000))
+    return (time.perf_counter() - began) / (time.thread_time() - worked)
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def test_it_is_production_unless_something_else_is_said(stack: Stack) -> None:

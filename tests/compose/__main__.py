@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from stack.container.digests import digest_of
 from tests.compose.engine import NoEngine, engine
 from tests.compose.standins import ROOT, obtain, say, wanted
 
@@ -38,7 +39,7 @@ def main(arguments: list[str]) -> int:
 def run(arguments: list[str]) -> int:
     """Everything that needs the engine."""
     for image, how in obtain(wanted()).items():
-        say(f"{image:<50} {how}")
+        say(f"{image:<50} {how:<10} {digest_of(image) or ''}".rstrip())
     begun = time.monotonic()
     up = subprocess.run([*SIGNALBOX, "up", "--clock", "20"], cwd=ROOT, check=False)
     say(f"Up took {time.monotonic() - begun:.0f} s, images of our own built included.")

@@ -86,8 +86,8 @@ def obtain(images: Sequence[str]) -> dict[str, str]:
 
 
 def stage_of(image: str) -> str | None:
-    """The stage of standins.Dockerfile that stands in for it."""
-    return STAGES.get(image.rpartition(":")[0])
+    """The stage of standins.Dockerfile that stands in for it; nothing does for an image that is named by its digest."""
+    return None if "@" in image else STAGES.get(image.rpartition(":")[0])
 
 
 def exists(image: str) -> bool:

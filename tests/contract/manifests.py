@@ -20,9 +20,9 @@ ROOT = Path(__file__).resolve().parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 OVERLAYS = {
     **{name: KUBERNETES / "overlays" / name for name in ("dev", "stage", "prod")},
-    "aks": ROOT / "deploy" / "aks",
+    **{name: ROOT / "deploy" / name for name in ("aks", "gke")},
 }
-ENVIRONMENTS = {"dev": "development", "stage": "stage", "prod": "production", "aks": "production"}
+ENVIRONMENTS = dict.fromkeys(("prod", "aks", "gke"), "production") | {"dev": "development", "stage": "stage"}
 SCHEMAS = ("kubernetes-1.37.2", "prometheus-operator-0.92.1", "external-secrets-1.3.2")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PINS = tomllib.loads((ROOT / "stack" / "backends" / "pins.toml").read_text())

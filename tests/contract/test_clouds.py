@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -14,8 +15,9 @@ import jsonschema
 import pytest
 import yaml
 
+from service.settings import Settings, find_refusals
 from slo.parse.tree import parse_definitions
-from stack.components import components
+from stack.components import STEPS, components
 from stack.container import addresses
 from tests.conftest import missing_backend
 
@@ -50,15 +52,19 @@ def ecs() -> Document:
     return dict(yaml.load((ECS / "signalbox.yaml").read_text(), Loader=Template))
 
 
-def tasks() -> dict[str, Document]:
-    """Container → what its task definition says of it, but for the collectors beside it."""
-    return {
-        container["Name"]: container
+def every_container() -> list[tuple[str, Document]]:
+    """Family and container of every task definition, the collectors beside ours too."""
+    return [
+        (resource["Properties"]["Family"], container)
         for resource in ecs()["Resources"].values()
         if resource["Type"] == "AWS::ECS::TaskDefinition"
         for container in resource["Properties"]["ContainerDefinitions"]
-        if container["Name"] != "collector"
-    }
+    ]
+
+
+def tasks() -> dict[str, Document]:
+    """Container → what its task definition says of it, but for the collectors beside it."""
+    return {container["Name"]: container for _, container in every_container() if container["Name"] != "collector"}
 
 
 @cache
@@ -76,7 +82,14 @@ def cloud_run() -> dict[str, Document]:
 
 
 def containers(name: str) -> dict[str, Document]:
-    return {one["name"]: one for one in cloud_run()[name]["spec"]["template"]["spec"]["containers"]}
+    spec = cloud_run()[name]["spec"]["template"]["spec"]
+    if cloud_run()[name]["kind"] == "Job":
+        spec = spec["template"]["spec"]
+    return {one["name"]: one for one in spec["containers"]}
+
+
+def secrets_of(container: Document) -> set[str]:
+    return {one["name"].removeprefix("SIGNALBOX_SECRET_").lower() for one in container["env"] if "valueFrom" in one}
 
 
 def started(command: list[str], job: str) -> None:
@@ -87,14 +100,30 @@ def started(command: list[str], job: str) -> None:
 # ECS
 
 
-def test_cloudformation_takes_the_templates() -> None:
-    pytest.importorskip("cfnlint", reason="cfn-lint is not installed; `make scan` asks it")
-    from cfnlint.api import ManualArgs, lint_file
+def cfn_lint(*words: str) -> subprocess.CompletedProcess[str]:
+    """The pipeline's own, with the version that it pins; `make test` sees to it."""
+    places = [str(ROOT / ".venv" / "pipeline" / "bin"), os.environ["PATH"]]
+    program = shutil.which("cfn-lint", path=os.pathsep.join(places))
+    if program is None:
+        missing_backend("cfn-lint is not there, so nobody judges CloudFormation's templates: `make scan` gets it")
+    assert program
+    return subprocess.run([program, *words], cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
 
-    # Aliases and nested files are what `aws cloudformation package` resolves.
-    allowed = ManualArgs(ignore_checks=["W1100", "W1101", "W3002"])
-    for path in [ECS / "signalbox.yaml", *sorted((ECS / "_generated").glob("*.template.json"))]:
-        assert [str(match) for match in lint_file(path, config=allowed)] == [], path.name
+
+def test_cloudformation_takes_the_templates() -> None:
+    asked = yaml.safe_load((ECS / "cfn-lint.yaml").read_text())
+    named = {path for pattern in asked["templates"] for path in ROOT.glob(pattern)}
+    assert named == {ECS / "signalbox.yaml", *(ECS / "_generated" / f"{one.name}.template.json" for one in POLICIES)}
+    done = cfn_lint("--config-file", str(ECS / "cfn-lint.yaml"))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_cloudformation_would_refuse_a_mistake(tmp_path: Path) -> None:
+    wrong = tmp_path / "signalbox.yaml"
+    wrong.write_text((ECS / "signalbox.yaml").read_text().replace("ReadonlyRootFilesystem", "ReadOnlyRootFilesystem"))
+    done = cfn_lint("--template", str(wrong))
+    assert "ReadOnlyRootFilesystem" in done.stdout
+    assert done.returncode != 0
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.name)
@@ -151,9 +180,26 @@ def test_ecs_starts_the_same_processes_hardened_and_with_time_to_leave() -> None
         given = {one["Name"].removeprefix("SIGNALBOX_SECRET_").lower() for one in found[job]["Secrets"]}
         assert given == SECRETS
         assert {"Name": "SIGNALBOX_SECRETS", "Value": "environment"} in found[job]["Environment"]
-    for name, container in found.items():
-        assert container["ReadonlyRootFilesystem"] is True, name
-        assert container["User"] == "10001:10001"
+
+
+def test_every_container_of_ecs_is_hardened() -> None:
+    found = every_container()
+    assert {container["Name"] for _, container in found} == {*tasks(), "collector"}
+    for where in found:
+        _, container = where
+        assert container["ReadonlyRootFilesystem"] is True, where
+        assert container["User"] == "10001:10001", where
+        assert container["LinuxParameters"]["Capabilities"] == {"Drop": ["ALL"]}, where
+        assert not container.get("Privileged"), where
+
+
+def test_the_gateways_program_does_without_the_capability_that_its_image_gives_it() -> None:
+    """Else the kernel refuses to execute it in a task that drops all of them."""
+    steps = (ECS / "gateway.Dockerfile").read_text().split("\n")
+    [copied] = [line for line in steps if line.startswith("RUN cp ")]
+    assert copied == "RUN cp /usr/bin/caddy /usr/bin/caddy.plain && mv /usr/bin/caddy.plain /usr/bin/caddy"
+    ports = [port["ContainerPort"] for port in tasks()["gateway"]["PortMappings"]]
+    assert min(ports) >= 1024
 
 
 # Cloud Run
@@ -173,6 +219,7 @@ def is_valid(document: Document) -> list[str]:
 def test_cloud_run_takes_the_documents() -> None:
     assert {name: is_valid(document) for name, document in cloud_run().items()} == {
         "api": [],
+        "migrate": [],
         "payments": [],
         "worker": [],
     }
@@ -195,10 +242,27 @@ def test_cloud_run_starts_the_same_processes_and_asks_them_the_same() -> None:
         port = next(iter(PARTS[job].ports.values()))
         for probe, path in PROBES.items():
             assert container[probe]["httpGet"] == {"path": path, "port": port}, (job, probe)
-        secrets = {
-            one["name"].removeprefix("SIGNALBOX_SECRET_").lower() for one in container["env"] if "valueFrom" in one
-        }
-        assert secrets == SECRETS
+        assert secrets_of(container) == SECRETS
+
+
+def test_cloud_run_migrates_by_the_command_of_the_step_once_at_a_time_with_the_services_own_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    [step] = [step for step in STEPS if step.name == "migrate"]
+    migrate = containers("migrate")["migrate"]
+    assert migrate["command"] == ["python" if word == "{python}" else word for word in step.command]
+    assert migrate["image"] == containers("api")["api"]["image"]
+    assert secrets_of(migrate) == SECRETS
+    execution = cloud_run()["migrate"]["spec"]["template"]["spec"]
+    assert (execution["parallelism"], execution["taskCount"]) == (1, 1)
+    plain = {one["name"]: one["value"] for one in migrate["env"] if "value" in one}
+    same = {one["name"]: one.get("value") for one in containers("api")["api"]["env"]}
+    assert {name for name, text in plain.items() if same[name] != text} == {"SIGNALBOX_OTLP_URL"}
+    for name in [name for name in os.environ if name.startswith("SIGNALBOX_")]:
+        monkeypatch.delenv(name)
+    for name, text in plain.items():
+        monkeypatch.setenv(name, text)
+    assert find_refusals(Settings()) == []  # type: ignore[call-arg]  # from the environment
 
 
 def test_cloud_run_gets_its_numbers_from_the_policy() -> None:

@@ -14,6 +14,7 @@ import yaml
 
 from stack.components import STEPS, Component, Step, components
 from stack.container import addresses
+from stack.container.digests import DIGEST, FILES
 from stack.container.prepare import PASSWORDS, prepare
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -206,6 +207,18 @@ def test_images_are_the_pinned_ones(part: Component) -> None:
     assert SERVICES[part.name]["image"] == (pin["image"].format(version=pin["version"]) if pin else OURS)
 
 
+def test_lines_that_are_followed_natively_are_followed_in_containers_too() -> None:
+    """All but the backends that the collector leaves out, and toxiproxy, whose image has no shell to copy them."""
+    settings = yaml.safe_load((ROOT / "observability" / "collector" / "collector.yaml").read_text())
+    left_out = {Path(path).stem for path in settings["receivers"]["file_log"]["exclude"]} | CANNOT_ASK
+    followed = set(PARTS) - left_out
+    assert {"gateway", "api-1", "postgres", "valkey", "faults"} <= followed
+    for name in sorted(followed):
+        assert SERVICES[name]["entrypoint"] == ["sh", "-ceu", DOCUMENT["x-run"], name]
+        assert ("logs", "/var/log/signalbox", False) in set(mounts(name)), name
+        assert any(one.startswith("/tmp:") for one in SERVICES[name]["tmpfs"]), f"{name} has no place for its pipe"
+
+
 def test_prometheus_scrapes_every_component_that_has_metrics_by_its_name() -> None:
     targets = [one for found in addresses.scrape_targets().values() for one in found]
     assert {(one["labels"]["job"], one["labels"]["instance"], *one["targets"]) for one in targets} == {
@@ -257,7 +270,17 @@ def test_every_container_is_hardened(name: str) -> None:
 
 @each_service
 def test_images_name_a_whole_version(name: str) -> None:
-    assert re.search(r":v?\d+\.\d+(\.\d+)?(-alpine)?$", SERVICES[name]["image"])
+    assert re.search(rf":v?\d+\.\d+(\.\d+)?(-alpine)?({DIGEST})?$", SERVICES[name]["image"])
+
+
+def test_an_image_is_named_the_same_wherever_it_is_pulled() -> None:
+    """With its digest in all files, or in none: `make digests`."""
+    found: dict[str, set[str]] = {}
+    for name in FILES:
+        for image in re.findall(r"^(?: *image:|FROM) (\S+[:@]\S+)", (ROOT / name).read_text(), re.M):
+            found.setdefault(image.partition(":")[0], set()).add(image)
+    assert {name: named for name, named in found.items() if len(named) > 1} == {}
+    assert {pin["image"].format(version=pin["version"]) for pin in PINS.values()} <= set().union(*found.values())
 
 
 @each_service
@@ -414,7 +437,7 @@ def test_the_image_is_pinned_unprivileged_and_built_from_locked_packages() -> No
     bases = re.findall(r"^FROM (\S+)", text, re.M)
     assert len(bases) == 2
     assert len(set(bases)) == 1
-    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", bases[0])
+    assert re.fullmatch(rf"python:3\.\d+\.\d+-slim-\w+({DIGEST})?", bases[0])
     assert re.findall(r"^USER (.+)$", text, re.M) == ["10001:10001"]
     assert "--require-hashes" in text
     assert "--only-binary :all:" in text

@@ -26,6 +26,7 @@ from tests.contract.manifests import (
     AGENTS,
     ENVIRONMENTS,
     KUBERNETES,
+    OVERLAYS,
     PARTS,
     PINS,
     PROJECT,
@@ -99,7 +100,27 @@ def test_the_schemas_refuse_what_the_api_server_would(kind: str, path: tuple[Any
 def test_every_process_of_the_service_is_deployed() -> None:
     assert {"gateway", "api", "worker", "payments", "migrate"} <= set(workloads("prod"))
     assert set(workloads("dev")) == set(workloads("prod")) | {"issuer", "prober"}
-    assert set(workloads("stage")) == set(workloads("aks")) == set(workloads("prod"))
+    for overlay in ("stage", "aks", "gke"):
+        assert set(workloads(overlay)) == set(workloads("prod")), overlay
+
+
+STORES = {"stage": "aws", "prod": "aws", "aks": "azurekv", "gke": "gcpsm"}
+
+
+def test_every_store_of_secrets_is_in_an_overlay_and_read_by_a_service_account_that_there_is() -> None:
+    found = {}
+    for overlay in STORES:
+        [store] = of_kind(overlay, "SecretStore")
+        found[overlay] = next(iter(store["spec"]["provider"]))
+        accounts = {one["metadata"]["name"] for one in of_kind(overlay, "ServiceAccount")}
+        assert set(re.findall(r"'serviceAccountRef': {'name': '([\w-]+)'}", str(store))) <= accounts
+        [wanted] = of_kind(overlay, "ExternalSecret")
+        assert wanted["spec"]["secretStoreRef"]["name"] == store["metadata"]["name"]
+    assert found == STORES
+    components = {path.name.removeprefix("secrets-") for path in KUBERNETES.glob("components/secrets-*")}
+    assert components == {"aws", "azure", "gcp"}
+    built = [yaml.safe_load((folder / "kustomization.yaml").read_text()) for folder in OVERLAYS.values()]
+    assert {Path(one).name for each in built for one in each["components"]} >= {f"secrets-{one}" for one in components}
 
 
 def read_settings(monkeypatch: pytest.MonkeyPatch, given: dict[str, str]) -> Settings:

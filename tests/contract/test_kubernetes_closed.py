@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from tests.contract.manifests import (
@@ -9,6 +10,7 @@ from tests.contract.manifests import (
     Manifest,
     container,
     each_overlay,
+    environment,
     labels,
     of_kind,
     pod,
@@ -83,6 +85,8 @@ def test_selectors_find_their_own_pods_and_nobody_elses(overlay: str) -> None:
 
 
 # Who may talk to whom
+
+NOBODY = {"matchLabels": {"kubernetes.io/metadata.name": ""}}
 
 
 def chosen(selector: dict[str, Any], having: dict[str, str]) -> bool:
@@ -160,6 +164,29 @@ def test_whoever_keeps_data_reaches_the_database(overlay: str) -> None:
             for port in rule["ports"]
         }
         assert 5432 in ports, name
+
+
+@each_overlay
+def test_data_inside_the_cluster_is_let_through_by_its_namespace(overlay: str) -> None:
+    """A network plug-in need not find pods by networks of addresses."""
+    for name, workload in workloads(overlay).items():
+        if not needs_database(workload):
+            continue
+        asked = " ".join(environment(overlay, workload).values())
+        for namespace, port in set(re.findall(r"@?[\w-]+\.([\w-]+)\.svc:(\d+)", asked)):
+            if namespace in ("signalbox", AGENTS):
+                continue
+            open_ports = {
+                one["port"]
+                for policy in of_kind(overlay, "NetworkPolicy")
+                if policy["metadata"]["namespace"] == workload["metadata"]["namespace"]
+                and chosen(policy["spec"]["podSelector"], labels(workload))
+                for rule in policy["spec"].get("egress", [])
+                for peer in rule.get("to", [])
+                if chosen(peer.get("namespaceSelector", NOBODY), {"kubernetes.io/metadata.name": namespace})
+                for one in rule["ports"]
+            }
+            assert int(port) in open_ports, f"{name} cannot reach {namespace}:{port}"
 
 
 def needs_database(workload: Manifest) -> bool:

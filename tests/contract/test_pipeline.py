@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKFLOW: dict[Any, Any] = yaml.safe_load((ROOT / ".github" / "workflows" / "pipeline.yml").read_text())
 JOBS: dict[str, dict[str, Any]] = WORKFLOW["jobs"]
 MAKEFILES = [ROOT / "Makefile", ROOT / "deploy" / "pipeline" / "pipeline.mk"]
+PIPELINE = MAKEFILES[1].read_text()
 TARGETS = set(re.findall(r"^([a-z][a-z-]*):", "\n".join(file.read_text() for file in MAKEFILES), re.M))
 SCRIPTS = {"version"}  # what only GitHub knows: how a ref becomes a version
 
@@ -40,7 +41,7 @@ def test_the_steps_come_in_their_order() -> None:
         for name in JOBS
     }
     assert ran["check"] == ["check", "scan"]
-    assert ran["image"] == ["image", "sbom", "push", "sign"]
+    assert ran["image"] == ["image", "scan-image", "sbom", "push", "sign"]
     assert ran["stage"][:2] == ["migrate", "deploy"]
     assert [target for target in ran["production"] if target != "annotate"] == ["gate", "migrate", "canary", "deploy"]
     assert JOBS["image"]["needs"] == ["check", "test", "containers"]
@@ -68,3 +69,19 @@ def test_production_is_reached_by_a_tag_and_an_approval_only() -> None:
     assert JOBS["production"]["if"] == "github.ref_type == 'tag'"
     assert JOBS["production"]["environment"] == "production"
     assert JOBS["image"]["if"] == "github.event_name == 'push'"
+
+
+def test_the_image_that_is_pushed_was_scanned_whole_and_a_high_finding_with_a_fix_stops_it() -> None:
+    recipe = PIPELINE.split("\nscan-image:")[1].split("\n\n")[0]
+    assert "docker save --output build/scan/image.tar $(IMAGE):$(VERSION)" in recipe
+    assert "docker-archive:/scan/image.tar --only-fixed --fail-on high" in recipe
+    assert "docker.sock" not in recipe
+    assert re.search(r"^SCANNER \?= [\w./-]+:v\d+\.\d+\.\d+(@sha256:[0-9a-f]{64})?$", PIPELINE, re.M)
+    assert "docker push $(IMAGE):$(VERSION)" in PIPELINE
+
+
+def test_what_runs_offline_scans_nothing() -> None:
+    for target in ("check", "test"):
+        recipe = re.search(rf"^{target}:.*\n((?:\t.*\n)+)", MAKEFILES[0].read_text(), re.M)
+        assert recipe
+        assert "scan" not in recipe[0]

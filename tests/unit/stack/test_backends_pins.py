@@ -7,6 +7,7 @@ import pytest
 
 from stack.backends import load_pins
 from stack.backends.pins import parse_version
+from stack.container.digests import DIGEST
 
 PINS = load_pins()
 BUILT = [pin for pin in PINS.values() if pin.build]
@@ -38,7 +39,7 @@ def test_every_backend_can_come_from_somewhere_and_says_what_its_absence_costs(p
 
 @pytest.mark.parametrize("pin", PINS.values(), ids=PINS)
 def test_every_image_is_of_the_pinned_version(pin):
-    assert re.fullmatch(rf"[a-z./-]+:v?{re.escape(pin.version)}(-alpine)?", pin.image), pin.image
+    assert re.fullmatch(rf"[a-z./-]+:v?{re.escape(pin.version)}(-alpine)?({DIGEST})?", pin.image), pin.image
 
 
 @pytest.mark.parametrize("pin", BUILT, ids=lambda pin: pin.name)

@@ -152,6 +152,12 @@ def test_a_stand_in_is_told_from_an_official_image(layout: Layout) -> None:
     assert {part.source for part in state_of(layout, everything()).components if part.state == "ready"} == {"image"}
 
 
+@pytest.mark.parametrize("digest", ["", f"@sha256:{'0' * 64}"])
+def test_a_version_is_what_the_tag_says_whether_or_not_a_digest_stands_behind_it(layout: Layout, digest: str) -> None:
+    state = state_of(layout, everything(image=f"registry:5000/prom/prometheus:v3.14.0{digest}"))
+    assert {part.version for part in state.components if part.state == "ready"} == {"3.14.0"}
+
+
 def test_components_are_named_by_service_too(layout: Layout) -> None:
     state = state_of(layout, everything())
     assert named(state, ["api"]) == ["api-1", "api-2"]
