@@ -205,7 +205,10 @@ class Lokis:
 async def test_lines_that_loki_leaves_out_of_an_answer_are_not_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "LOOK_AGAIN_S", 0.0)
     place = Placement("0" * 12, START_MS, END_MS)
-    lines = [Line(START_MS * 1_000_000 + n, {"app": "shop"}, {"trace_id": TRACE}, f"line {n}") for n in range(4)]
+    lines = [
+        Line(at_ns=START_MS * 1_000_000 + n, labels={"app": "shop"}, metadata={"trace_id": "a" * 32}, text=f"line {n}")
+        for n in range(4)
+    ]
     moved = [logs.move(line, place) for line in lines]
 
     async def load(loki: Lokis) -> list[str]:
