@@ -64,17 +64,22 @@ class Connections:
     surge_ratio: Decimal
 
     def needed(self, replicas: int) -> int:
-        """Connections that this many replicas open in the worst moment: in the middle of a rollout."""
-        return (replicas + math.ceil(replicas * self.surge_ratio)) * self.per_replica
+        """Connections that this many replicas open in the worst moment: amid a rollout, or with a canary."""
+        return self._at_once(replicas) * self.per_replica
 
     def ceiling(self) -> int:
-        """The most replicas whose connections fit: the largest N with N + ceil(N · surge) at most
+        """The most replicas whose connections fit: the largest N with N + max(1, ceil(N · surge)) at most
         (maximum − reserved) / per_replica."""
         places = max(0, self.maximum - self.reserved) // self.per_replica
         replicas = int(places / (1 + self.surge_ratio)) + 1
-        while replicas > 0 and replicas + math.ceil(replicas * self.surge_ratio) > places:
+        while replicas > 0 and self._at_once(replicas) > places:
             replicas -= 1
         return replicas
+
+    def _at_once(self, replicas: int) -> int:
+        """With those that a rollout starts beside them. A canary is one of these: it goes before the rollout begins, so
+        it needs a place of its own only where nothing surges."""
+        return replicas + max(1, math.ceil(replicas * self.surge_ratio)) if replicas else 0
 
 
 @dataclass(frozen=True, slots=True)

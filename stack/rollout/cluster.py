@@ -18,6 +18,7 @@ from stack.errors import StackError, WrongUse
 DEPLOYMENT = CONTAINER = "api"
 TRACK = "signalbox.dev/track"
 READY_TIMEOUT_S = 180
+GONE_TIMEOUT_S = 90  # a pod's grace is 35 s (deploy/kubernetes/base/api.yaml)
 CALL_TIMEOUT_S = 30
 
 Manifest = dict[str, Any]
@@ -55,7 +56,8 @@ def version_of(image: str) -> str:
 
 
 class Cluster:
-    """The API's Deployment in a namespace. Raises StackError when `kubectl` does not get an answer."""
+    """The API's Deployment in a namespace; `stable` is the asked for version itself when that very image runs already.
+    Raises StackError when `kubectl` does not get an answer."""
 
     def __init__(self, namespace: str, image: str, version: str, environment: Mapping[str, str]) -> None:
         if version_of(image) != version:
@@ -66,8 +68,8 @@ class Cluster:
         self._before = self._get(DEPLOYMENT)
         self._stable_image = _image(self._before)
         self.stable, self.canary = version_of(self._stable_image), f"{DEPLOYMENT}-canary"
-        if self.stable == version:
-            raise WrongUse(f"{version} runs already", "Name another version")
+        if self.stable == version and self._stable_image != image:
+            raise WrongUse(f"{version} runs already, as {self._stable_image}", "Name another version")
 
     def start_canary(self) -> str:
         manifest = canary_of(self._before, self._image, {})
@@ -79,12 +81,18 @@ class Cluster:
         return "" if status.get("readyReplicas", 0) >= 1 else "its pod is not ready"
 
     def promote(self, tell: Callable[[str], None]) -> str:
+        """The canary goes first, with its pod and its connections: the database's cap counts on what a rollout surges
+        by and not on one more (`slo.scaling`). Left are as many pods as the autoscaler wanted before it came."""
+        tell(f"{self.canary} goes")
+        self._delete_canary(wait_for_pod=True)
         tell(f"{DEPLOYMENT} becomes {self._image}")
         self._set_image(self._image)
-        if trouble := self._await(DEPLOYMENT):
-            return trouble
+        return self._await(DEPLOYMENT)
+
+    def settle(self) -> str:
+        """Finish what was promoted already: wait until it is everywhere, alone. Says why it is not."""
         self._delete_canary()
-        return ""
+        return self._await(DEPLOYMENT)
 
     def roll_back(self) -> None:
         self._delete_canary()
@@ -98,8 +106,11 @@ class Cluster:
         cause = f"kubernetes.io/change-cause=signalbox rollout: {image}"
         self._kubectl("annotate", "--overwrite", f"deployment/{DEPLOYMENT}", cause)
 
-    def _delete_canary(self) -> None:
-        self._kubectl("delete", "deployment", self.canary, "--ignore-not-found", "--wait=true")
+    def _delete_canary(self, *, wait_for_pod: bool = False) -> None:
+        """`kubectl` waits for the Deployment to be gone, which is before its pods are unless they are to go first."""
+        cascade, timeout_s = ("foreground", GONE_TIMEOUT_S) if wait_for_pod else ("background", CALL_TIMEOUT_S)
+        words = ("delete", "deployment", self.canary, "--ignore-not-found", "--wait=true", f"--cascade={cascade}")
+        self._kubectl(*words, timeout_s=timeout_s)
 
     def _await(self, name: str) -> str:
         words = ("rollout", "status", f"deployment/{name}", f"--timeout={READY_TIMEOUT_S}s")

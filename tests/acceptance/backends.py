@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +13,11 @@ import httpx
 T = TypeVar("T")
 
 
-def eventually(ask: Callable[[], T | None], what: str, *, within_s: float = 15.0, every_s: float = 0.2) -> T:
-    """Ask until the answer is truthy; fail with the last answer when it never is."""
+def eventually(ask: Callable[[], T | None], what: str, *, within_s: float | None = None, every_s: float = 0.2) -> T:
+    """Ask until the answer is truthy; fail with the last answer when it never is. By default 15 s are given, where
+    something deployed is asked (`deployed`) as long as it takes there."""
+    if within_s is None:
+        within_s = float(os.environ.get("SMOKE_PATIENCE_S") or (90 if "SMOKE_GATEWAY_URL" in os.environ else 15))
     deadline = time.monotonic() + within_s
     seen: object = None
     while time.monotonic() < deadline:

@@ -38,12 +38,16 @@ def registry(stack: Stack) -> Iterator[str]:
         docker("rm", "--force", "--volumes", container)
 
 
-def make(target: str, registry: str, **variables: str) -> str:
-    """A step of the pipeline; what it prints. The image is tagged as `make image` would."""
+def attempt(target: str, registry: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """A step of the pipeline. The image is tagged as `make image` would."""
     words = [f"{name}={text}" for name, text in {"REGISTRY": registry, **variables}.items()]
-    done = subprocess.run(["make", "--silent", target, *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    return subprocess.run(["make", "--silent", target, *words], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def make(target: str, registry: str, **variables: str) -> None:
+    """A step of the pipeline that succeeds."""
+    done = attempt(target, registry, **variables)
     assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +55,7 @@ def pushed(registry: str) -> str:
     """The image's address by its digest, as `make push` leaves it."""
     docker("tag", IMAGE, f"{registry}/{IMAGE}")
     make("push", registry)
-    return (ROOT / "build" / "digest").read_text().strip()
+    return (ROOT / "build" / f"digest-{IMAGE.partition(':')[2]}").read_text().strip()
 
 
 def test_what_was_pushed_is_what_the_digest_says(registry: str, pushed: str) -> None:
@@ -102,6 +106,32 @@ def verify(image: str, key: Path, *what: str) -> subprocess.CompletedProcess[str
 def test_the_signature_is_ours_and_nobody_elses(keys: Path, pushed: str) -> None:
     assert verify(pushed, keys / "ours.pub").returncode == 0
     assert verify(pushed, keys / "another.pub").returncode != 0
+
+
+def test_an_image_of_ours_passes_the_step_before_every_deploy(keys: Path, registry: str) -> None:
+    make("verify", registry, COSIGN_PUBLIC_KEY=str(keys / "ours.pub"))
+
+
+def test_an_image_that_another_signed_does_not(keys: Path, registry: str) -> None:
+    refused = attempt("verify", registry, COSIGN_PUBLIC_KEY=str(keys / "another.pub"))
+    assert refused.returncode != 0, refused.stdout
+
+
+def test_an_image_that_nobody_signed_does_not_though_it_has_our_tag(keys: Path, registry: str) -> None:
+    """What somebody pushes over the tag after it was signed."""
+    image = f"{registry}/{IMAGE}"
+    container = docker("create", IMAGE).strip()
+    try:
+        docker("commit", "--change", "LABEL moved=yes", container, image)
+        docker("push", "--quiet", image)
+    finally:
+        docker("rm", "--force", container)
+    addresses = docker("inspect", "--format", "{{range .RepoDigests}}{{println .}}{{end}}", image).split()
+    docker("rmi", "--force", image)
+    [digest] = [address.split("@")[1] for address in addresses if address.startswith(f"{registry}/")]
+    refused = attempt("verify", registry, DIGEST=digest, COSIGN_PUBLIC_KEY=str(keys / "ours.pub"))
+    assert refused.returncode != 0, refused.stdout
+    make("verify", registry, COSIGN_PUBLIC_KEY=str(keys / "ours.pub"))  # what was signed still is
 
 
 def test_the_bill_of_materials_is_attached_and_signed(keys: Path, pushed: str) -> None:

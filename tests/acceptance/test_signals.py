@@ -1,7 +1,11 @@
-"""The signal matrix: each service speaks in each signal, within two seconds of what it tells."""
+"""The signal matrix: each service speaks in each signal, within two seconds of what it tells.
+
+Asked of the stack of this checkout, or of what was deployed somewhere (`tests.acceptance.deployed`).
+"""
 
 from __future__ import annotations
 
+import os
 import time
 
 import httpx
@@ -9,6 +13,7 @@ import pytest
 
 from tests.acceptance.backends import Backends, eventually
 from tests.acceptance.conftest import sign_in
+from tests.acceptance.deployed import order_of
 
 # service → (series that only its traffic makes, selector of its spans, selector of its request lines)
 METRICS = {
@@ -18,14 +23,14 @@ METRICS = {
     "worker": 'messaging_process_duration_seconds_count{job="worker"}',
 }
 SERVICES = tuple(METRICS)
+OTHERS = pytest.mark.local_only(reason="how others' charts name what they scrape is their business")
 
 
 @pytest.fixture(scope="module")
 def order_trace(backends: Backends) -> str:
     """Trace id of a freshly placed order, which touches every service."""
-    order = {"user_id": 7, "items": [{"product_id": 4711, "quantity": 1}]}
     with sign_in(backends.urls) as user:
-        answer = user.post("/v1/orders", json=order)
+        answer = user.post("/v1/orders", json=order_of(4711))
     assert answer.status_code == 201, answer.text
     return answer.headers["x-trace-id"]
 
@@ -54,7 +59,7 @@ def test_logs(backends: Backends, order_trace: str, service: str) -> None:
 def test_one_name_finds_a_request_in_the_lines_of_every_service_that_it_reached(backends: Backends) -> None:
     """The gateway gives it; it travels with the call to payments and with the job to the worker."""
     with sign_in(backends.urls) as user:
-        answer = user.post("/v1/orders", json={"user_id": 7, "items": [{"product_id": 4712, "quantity": 1}]})
+        answer = user.post("/v1/orders", json=order_of(4712))
     [name] = answer.headers.get_list("x-request-id")
     assert answer.status_code == 201, answer.text
     for service in SERVICES:
@@ -65,7 +70,10 @@ def test_one_name_finds_a_request_in_the_lines_of_every_service_that_it_reached(
     assert name in str(spans)
 
 
-@pytest.mark.parametrize("job", ["api", "worker", "payments", "gateway", "collector", "loki", "jaeger", "alertmanager"])
+@pytest.mark.parametrize(
+    "job",
+    [*SERVICES, "collector", *(pytest.param(name, marks=OTHERS) for name in ("loki", "jaeger", "alertmanager"))],
+)
 def test_every_part_is_scraped(backends: Backends, job: str) -> None:
     eventually(lambda: backends.value(f'min(up{{job="{job}"}}) == 1'), f"scrape of {job}")
 
@@ -94,6 +102,24 @@ def test_runtime_signals_are_there(backends: Backends, order_trace: str, series:
     eventually(lambda: backends.query(series), series)
 
 
+@pytest.mark.deployed_only
+@pytest.mark.parametrize("job", ["api", "worker", "payments"])
+def test_the_version_that_was_deployed_is_the_one_that_answers(backends: Backends, job: str) -> None:
+    version = os.environ["SMOKE_VERSION"]
+
+    def running() -> dict[str, float]:
+        found = backends.query(f'count by (service_version) (signalbox_build_info{{job="{job}"}})')
+        return {sample["metric"]["service_version"]: float(sample["value"][1]) for sample in found}
+
+    def alone() -> bool:
+        seen = running()
+        assert set(seen) == {version}, seen
+        return True
+
+    eventually(alone, f"{job} at {version} and no other")
+
+
+@pytest.mark.local_only(reason="the promise is about the pipeline, without the network to somewhere else")
 def test_a_request_is_visible_in_every_backend_within_two_seconds(backends: Backends, user: httpx.Client) -> None:
     """Promise 1: from the answer to the data in Loki and Jaeger; the keep policy's own wait (1 s) included."""
     delays = []

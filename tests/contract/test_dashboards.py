@@ -131,7 +131,7 @@ def test_variables_and_annotations_are_of_one_set(name: str) -> None:
     defined = {variable["name"] for variable in document["templating"]["list"]}
     used = set(re.findall(r"\$\{?(\w+)", json.dumps(document["panels"]))) - {"__from", "__to"}
     assert {word for word in used if not word.startswith("__")} == defined
-    assert [note["name"] for note in document["annotations"]["list"]] == ["Deploys", "Faults", "Alerts"]
+    assert [note["name"] for note in document["annotations"]["list"]] == ["Deploys", "Faults", "Alerts", "Pipeline"]
     assert document["uid"].startswith("signalbox-")
     assert len(document["uid"]) <= 40
 

@@ -46,7 +46,8 @@ def queries() -> Iterator[tuple[str, str]]:
             asked = [each for each in panel.get("targets", ()) if each["datasource"]["type"] == "prometheus"]
             yield from ((f"{path.name}: {panel['title']}", target["expr"]) for target in asked)
         for note in dashboard["annotations"]["list"]:
-            yield f"{path.name}: {note['name']}", note["expr"]
+            if note["datasource"]["type"] == "prometheus":
+                yield f"{path.name}: {note['name']}", note["expr"]
         for variable in dashboard["templating"]["list"]:
             yield (
                 f"{path.name}: ${variable['name']}",

@@ -16,7 +16,7 @@ JOBS: dict[str, dict[str, Any]] = WORKFLOW["jobs"]
 MAKEFILES = [ROOT / "Makefile", ROOT / "deploy" / "pipeline" / "pipeline.mk"]
 PIPELINE = MAKEFILES[1].read_text()
 TARGETS = set(re.findall(r"^([a-z][a-z-]*):", "\n".join(file.read_text() for file in MAKEFILES), re.M))
-SCRIPTS = {"version"}  # what only GitHub knows: how a ref becomes a version
+SCRIPTS = {"version", "digest"}  # what only GitHub knows: how a ref becomes a version, and how jobs tell each other
 
 each_job = pytest.mark.parametrize("name", JOBS)
 
@@ -42,8 +42,10 @@ def test_the_steps_come_in_their_order() -> None:
     }
     assert ran["check"] == ["check", "scan"]
     assert ran["image"] == ["image", "scan-image", "sbom", "push", "sign"]
-    assert ran["stage"][:2] == ["migrate", "deploy"]
-    assert [target for target in ran["production"] if target != "annotate"] == ["gate", "migrate", "canary", "deploy"]
+    steps_of = {name: [target for target in ran[name] if target != "annotate"] for name in ran}
+    assert steps_of["stage"] == ["verify", "migrate", "deploy", "smoke-deployed"]
+    assert steps_of["production"] == ["verify", "gate", "migrate", "canary", "deploy"]
+    assert "smoke" in ran["test"], "the same questions, of the checkout's own stack"
     assert JOBS["image"]["needs"] == ["check", "test", "containers"]
     assert JOBS["stage"]["needs"] == "image"
     assert set(JOBS["production"]["needs"]) == {"image", "stage"}
@@ -53,7 +55,8 @@ def test_the_steps_come_in_their_order() -> None:
 def test_a_job_may_do_no_more_than_it_must(name: str) -> None:
     assert WORKFLOW["permissions"] == {"contents": "read"}
     assert set(JOBS[name].get("permissions", {})) <= {"contents", "packages", "id-token"}
-    assert name == "image" or "permissions" not in JOBS[name]
+    if name != "image":
+        assert "write" not in JOBS[name].get("permissions", {}).values()
     assert JOBS[name]["timeout-minutes"] > 0
 
 
@@ -85,3 +88,13 @@ def test_what_runs_offline_scans_nothing() -> None:
         recipe = re.search(rf"^{target}:.*\n((?:\t.*\n)+)", MAKEFILES[0].read_text(), re.M)
         assert recipe
         assert "scan" not in recipe[0]
+
+
+@pytest.mark.parametrize("name", ["stage", "production"])
+def test_what_is_deployed_is_the_image_that_was_signed_here(name: str) -> None:
+    """By its digest: the tag might have been moved since. Its signature must be this very run's."""
+    given = JOBS[name]["env"]
+    assert given["DIGEST"] == "${{ needs.image.outputs.digest }}"
+    assert JOBS["image"]["outputs"]["digest"] == "${{ steps.digest.outputs.digest }}"
+    assert given["SIGNER"] == "${{ github.server_url }}/${{ github.workflow_ref }}"
+    assert any("cosign-installer" in step.get("uses", "") for step in steps(name))

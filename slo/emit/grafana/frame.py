@@ -35,6 +35,10 @@ ANNOTATIONS = {
     "Faults": ("signalbox_fault_active == 1", "purple", "fault {{fault}} on {{instance}}"),
     "Alerts": ('ALERTS{alertstate="firing",tier=~"page|ticket"}', "red", "{{tier}}: {{alertname}}"),
 }
+# What the pipeline writes itself (`make annotate`), by the tags that it gives it: name → tags, colour.
+WRITTEN = {"Pipeline": (("deploy", "signalbox"), "green")}
+GRAFANA = {"type": "grafana", "uid": "-- Grafana --"}  # Grafana's own data source, where such notes are kept
+MOST_NOTES = 100
 
 
 def emit_dashboard(
@@ -63,7 +67,7 @@ def emit_dashboard(
         "time": {"from": since, "to": "now"},
         "timezone": "",
         "templating": {"list": [_variable(name) for name in variables]},
-        "annotations": {"list": [_annotation(name) for name in ANNOTATIONS]},
+        "annotations": {"list": [*map(_annotation, ANNOTATIONS), *map(_written, WRITTEN)]},
         "links": [_link()],
         "panels": lay_out(rows, leads),
     }
@@ -99,6 +103,17 @@ def _annotation(name: str) -> dict[str, Any]:
         "expr": query,
         "titleFormat": text,
         "step": "15s",
+    }
+
+
+def _written(name: str) -> dict[str, Any]:
+    tags, colour = WRITTEN[name]
+    return {
+        "name": name,
+        "datasource": GRAFANA,
+        "enable": True,
+        "iconColor": colour,
+        "target": {"type": "tags", "tags": list(tags), "matchAny": False, "limit": MOST_NOTES},
     }
 
 

@@ -229,6 +229,13 @@ def test_the_cap_fits_and_one_more_would_not(database: Connections) -> None:
     assert database.needed(ceiling + 1) > room
 
 
+@pytest.mark.parametrize(
+    ("replicas", "surge", "at_once"), [(17, "0.25", 22), (1, "0.25", 2), (4, "0", 5), (0, "0.25", 0)]
+)
+def test_a_canary_has_a_place_whatever_surges(replicas: int, surge: str, at_once: int) -> None:
+    assert Connections("primary", 1, 0, 1, Decimal(surge)).needed(replicas) == at_once
+
+
 thresholds = st.tuples(st.decimals("0.01", "0.99", places=2), st.decimals("0.01", "0.99", places=2)).filter(
     lambda pair: pair[0] < pair[1]
 )
