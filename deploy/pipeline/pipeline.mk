@@ -92,9 +92,9 @@ UP = $(shell echo $(OVERLAY) | sed 's,[^/][^/]*,..,g')
 $(MANIFESTS): by-digest FORCE
 	@mkdir -p $(OVERLAY)
 	@printf '%s\n' 'apiVersion: kustomize.config.k8s.io/v1beta1' 'kind: Kustomization' \
-		'resources: [$(UP)/$(if $(filter aks,$(STAGE)),deploy/aks,deploy/kubernetes/overlays/$(STAGE))]' 'images:' > $(OVERLAY)/kustomization.yaml
+		'resources: [$(UP)/$(if $(filter aks gke,$(STAGE)),deploy/$(STAGE),deploy/kubernetes/overlays/$(STAGE))]' 'images:' > $(OVERLAY)/kustomization.yaml
 	@printf '  - {name: %s, newName: $(IMAGE), newTag: "$(VERSION)"$(if $(DIGEST),$(comma) digest: "$(DIGEST)")}\n' \
-		signalbox registry.example.com/signalbox example.azurecr.io/signalbox >> $(OVERLAY)/kustomization.yaml
+		signalbox registry.example.com/signalbox example.azurecr.io/signalbox europe-west3-docker.pkg.dev/example/signalbox/signalbox >> $(OVERLAY)/kustomization.yaml
 	@kubectl kustomize $(OVERLAY) > $@
 	@grep -q 'image: $(REFERENCE)$$' $@ || { echo "signalbox: no container of $(STAGE) got $(IMAGE); see images in its kustomization.yaml" >&2; exit 1; }
 .PHONY: FORCE
