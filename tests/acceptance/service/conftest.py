@@ -24,6 +24,7 @@ import httpx
 import pytest
 
 from tests.acceptance.backends import eventually
+from tests.acceptance.service.issuer_name import reach
 from tests.conftest import ROOT, Stack
 
 Sql = Callable[..., list[asyncpg.Record]]
@@ -114,7 +115,6 @@ def environment(stack: Stack, addresses: Addresses, **changes: str) -> Mapping[s
         "DATABASE_URL": addresses.database,
         "VALKEY_URL": addresses.valkey,
         "PAYMENTS_URL": stack.urls["payments"],
-        "ISSUER_URL": stack.urls["issuer"],
         "SIGN_IN": "off",  # unless it is what the test is about
         "CLIENT_SECRET": stack.secret("client_secret"),  # the stack's payments wants a token
         "OTLP_URL": "",
@@ -122,7 +122,8 @@ def environment(stack: Stack, addresses: Addresses, **changes: str) -> Mapping[s
         "DRAIN_S": "0",
         **changes,
     }
-    return kept | {f"SIGNALBOX_{name}": value for name, value in ours.items()}
+    issuer = reach(stack.urls["issuer"])
+    return kept | issuer | {f"SIGNALBOX_{name}": value for name, value in ours.items()}
 
 
 def free_port() -> int:
