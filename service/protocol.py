@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 MAX_FIELDS = 6_000
 MAX_BYTES = 64 * 1024
 """In reads one after another that bring no body and neither begin nor end a request."""
-MAX_WAITING = 32
+MAX_WAITING = 100
 """Requests on one connection that wait for the answer to the one before them."""
 
 

@@ -13,6 +13,7 @@ from stack.components import components
 from stack.container.addresses import published
 from stack.container.engine import Engine
 from stack.layout import Layout
+from stack.native.launch import Wish
 from tests.acceptance.backends import Backends, eventually
 from tests.conftest import ROOT, Stack, container_of
 
@@ -183,3 +184,20 @@ def test_what_the_form_cannot_do_is_said_so(stack: Stack) -> None:
     refused = stack.signalbox("up", "--form", "native")
     assert refused.returncode == 1
     assert "the stack runs in its compose form" in refused.stderr
+
+
+def test_the_profile_load_sends_what_it_says(stack: Stack) -> None:
+    engine, wish = Engine(Layout(ROOT, stack.state_dir, stack.port_offset)), Wish(clock=stack.clock)
+    done = subprocess.run(
+        engine.compose(wish, "run", "--rm", "--no-deps", "-T", "load"),
+        env={**engine.variables(wish), "SIGNALBOX_LOAD_S": "6", "SIGNALBOX_LOAD_PER_S": "20"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    [result] = (document["result"] for document in map(json.loads, done.stdout.splitlines()) if "result" in document)
+    assert result["answered"] == result["sent"] > 60, result
+    assert {status for route in result["routes"].values() for status in route["statuses"]} <= {"200", "201"}, result
