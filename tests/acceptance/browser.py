@@ -103,6 +103,7 @@ def overflow(page: Page) -> int:
 
 def tab_to(page: Page, wanted: str, most: int = 60) -> list[str]:
     """Presses Tab until what has the focus matches a selector. Returns every stop on the way; each shows its focus."""
+    page.wait_for_load_state()  # before its styles are there nothing shows anything
     stops = []
     for _ in range(most):
         page.keyboard.press("Tab")
