@@ -10,11 +10,16 @@ from __future__ import annotations
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from service import telemetry
+
 MAX_FIELDS = 6_000
 MAX_BYTES = 64 * 1024
 """In reads one after another that bring no body and neither begin nor end a request."""
 MAX_WAITING = 100
 """Requests on one connection that wait for the answer to the one before them."""
+
+MALFORMED, TOO_LARGE = PROBLEMS = "malformed-request", "request-head-too-large"
+"""Kinds of problem that no request is answered with, since there was none: they are counted beside the others."""
 
 
 class TooMuch(Exception):
@@ -58,8 +63,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.headers or ()) >= MAX_FIELDS:
             self._refuse()
         else:
+            telemetry.metrics.problems.labels(MALFORMED, "").inc()
             super().send_400_response(msg)
 
     def _refuse(self) -> None:
+        telemetry.metrics.problems.labels(TOO_LARGE, "").inc()
         self.transport.write(STATUS_LINE[431] + b"content-length: 0\r\nconnection: close\r\n\r\n")
         self.transport.close()

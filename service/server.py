@@ -16,8 +16,9 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from service import telemetry
 from service.health import Health
-from service.protocol import BoundedProtocol
+from service.protocol import PROBLEMS, BoundedProtocol
 
 # Above the idle time of the gateway's connections (60 s), so that it is never the service which closes one that the
 # gateway is about to use.
@@ -93,6 +94,8 @@ def serve(
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=FINISH_TIMEOUT_S,
     )
+    for kind in PROBLEMS:
+        telemetry.metrics.problems.labels(kind, "")  # at zero, so that a first one is seen as an increase
     sockets = [_bind_shared(host, port)] if share_port else None
     DrainingServer(config, health, drain_s).run(sockets)
 

@@ -15,7 +15,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from uvicorn.server import ServerState
 
-from service.protocol import MAX_BYTES, MAX_FIELDS, MAX_WAITING, BoundedProtocol
+from service import telemetry
+from service.protocol import MALFORMED, MAX_BYTES, MAX_FIELDS, MAX_WAITING, TOO_LARGE, BoundedProtocol
 
 READ = 256 * 1024  # as much as uvloop reads at once
 DRIPS = [b"a" * 16_384] * (MAX_BYTES // 16_384 + 2)
@@ -102,6 +103,18 @@ async def test_only_so_many_requests_wait_in_line_on_a_connection(port: int) -> 
     statuses = await talk(port, head(1) * 5_000)
     assert statuses[-1:] in ([400], [])  # what it was answering when it hung up is lost
     assert len(statuses) <= MAX_WAITING + 2
+
+
+async def test_what_is_refused_here_is_counted_among_the_problems(port: int) -> None:
+    def counted(kind: str) -> float:
+        registry = telemetry.telemetry.current().instruments.registry
+        return registry.get_sample_value("problems_total", {"kind": kind, "reason": ""}) or 0.0
+
+    before = [counted(kind) for kind in (MALFORMED, TOO_LARGE)]
+    await talk(port, b"hello\r\n\r\n")
+    await talk(port, head(MAX_FIELDS + 1))
+    await talk(port, head(1))
+    assert [counted(kind) for kind in (MALFORMED, TOO_LARGE)] == [before[0] + 1, before[1] + 1]
 
 
 async def test_what_is_no_request_is_told_so_as_ever(port: int) -> None:
