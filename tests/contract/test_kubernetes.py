@@ -303,12 +303,12 @@ def test_agents_read_lines_as_the_one_collector_does() -> None:
 
 def test_all_spans_of_a_trace_meet_where_it_is_decided_on() -> None:
     agent = yaml.safe_load((KUBERNETES / "base" / "collector" / "agent.yaml").read_text())
-    balancing = agent["exporters"]["loadbalancing"]
+    balancing = agent["exporters"]["load_balancing"]
     assert balancing["routing_key"] == "traceID"
     host = balancing["resolver"]["dns"]["hostname"]
     [service] = [one for one in of_kind("prod", "Service") if f"{one['metadata']['name']}.signalbox.svc" == host]
     assert service["spec"]["clusterIP"] == "None"
-    assert agent["service"]["pipelines"]["traces"]["exporters"] == ["loadbalancing"]
+    assert agent["service"]["pipelines"]["traces"]["exporters"] == ["load_balancing"]
     assert not {name for name in agent["processors"] if name.startswith("tail_sampling")}
 
 
