@@ -1,4 +1,4 @@
-"""Ports for what a bench starts."""
+"""Ports for what a bench or a test starts."""
 
 from __future__ import annotations
 

@@ -78,6 +78,12 @@ def signalbox(*arguments: str, timeout_s: float = 180) -> subprocess.CompletedPr
 
 
 @pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Tests that are coroutines run on asyncio, as everything here does."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """The stack at the tests' clock. One that is up already is used and left as it was found."""
     before = read_state()

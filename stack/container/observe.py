@@ -7,6 +7,7 @@ import psutil
 
 from stack import backends
 from stack.components import DEFAULT_REPLICAS, Component, components
+from stack.container.digests import without
 from stack.container.engine import Container
 from stack.layout import LOOPBACK, Layout
 from stack.native.launch import Wish
@@ -59,7 +60,7 @@ def observe_component(part: Component, container: Container | None, url: str | N
     return ComponentState(
         name=part.name,
         state=phase,
-        version=container.image.partition("@")[0].rpartition(":")[2].removeprefix("v"),
+        version=without(container.image).rpartition(":")[2].removeprefix("v"),
         source="stand-in" if container.is_stand_in else "image",
         pid=process_of(container.pid),
         url=url,

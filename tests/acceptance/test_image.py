@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import tarfile
@@ -21,6 +20,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from bench.ports import free_port
 from stack.container.engine import Engine
 from stack.layout import Layout
 from stack.native.launch import read_wish
@@ -217,13 +217,6 @@ def slowdown(cpu_s: float = 0.2) -> float:
     while time.thread_time() - worked < cpu_s:
         sum(range(1_000))
     return (time.perf_counter() - began) / (time.thread_time() - worked)
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_it_is_production_unless_something_else_is_said(stack: Stack) -> None:

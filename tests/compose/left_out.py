@@ -40,9 +40,8 @@ def builders(paths: Iterable[str]) -> list[str]:
 
 
 def _is_builder(path: PurePosixPath) -> bool:
-    if (
-        not PROGRAM_FOLDERS & set(path.parts[:-1]) and "gcc" not in path.parts
-    ):  # cc1 lies in /usr/libexec/gcc, or lib/gcc
+    folders = set(path.parts[:-1])
+    if not folders & PROGRAM_FOLDERS and "gcc" not in folders:  # cc1 lies in /usr/libexec/gcc, or lib/gcc
         return False
     if path.name in _NO_PROGRAM:
         return False

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import BaseServer
 from threading import Thread
 from typing import Any
 
@@ -107,11 +108,17 @@ def _plural(kind: str) -> str:
 
 @contextmanager
 def serve(manifests: Iterable[Manifest]) -> Iterator[ApiServer]:
-    with ApiServer(manifests) as server:
-        thread = Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with ApiServer(manifests) as server, answering(server):
+        yield server
+
+
+@contextmanager
+def answering(server: BaseServer) -> Iterator[None]:
+    """The server answers, in a thread of its own."""
+    thread = Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()

@@ -7,12 +7,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 import pytest
 
 from tests.conftest import missing_backend
+from tests.contract.api_server import answering
 from tests.contract.pipeline_steps import set_up
 from tests.contract.test_dashboards import DASHBOARDS
 
@@ -49,14 +49,8 @@ class Handler(BaseHTTPRequestHandler):
 def grafana(status: int = 200) -> Iterator[Grafana]:
     if shutil.which("curl") is None:
         missing_backend("curl is not on PATH: nobody can write an annotation")
-    with Grafana(status) as server:
-        thread = Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with Grafana(status) as server, answering(server):
+        yield server
 
 
 def annotate(**variables: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +22,7 @@ import asyncpg
 import httpx
 import pytest
 
+from bench.ports import free_port
 from tests.acceptance.backends import eventually
 from tests.acceptance.service.issuer_name import reach
 from tests.conftest import ROOT, Stack
@@ -124,14 +124,6 @@ def environment(stack: Stack, addresses: Addresses, **changes: str) -> Mapping[s
     }
     issuer = reach(stack.urls["issuer"])
     return kept | issuer | {f"SIGNALBOX_{name}": value for name, value in ours.items()}
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

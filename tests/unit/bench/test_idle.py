@@ -96,8 +96,3 @@ async def test_nonsense_is_counted_by_its_answers(bad: int) -> None:
     assert seen[f"answered_{bad}"] + seen["hung_up_on"] + seen.get("answered_200", 0) >= len(MALFORMED)
     if bad == 500:
         assert not seen["held"]
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"

@@ -70,11 +70,6 @@ plots:
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def build_system() -> Iterator[Callable[[], StandIn]]:
     built: list[StandIn] = []
 

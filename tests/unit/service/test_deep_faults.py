@@ -19,11 +19,6 @@ from service.orders.payments_client import HttpPayments
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class Route:
     path = "/v1/orders"
 

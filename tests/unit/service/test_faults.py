@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -28,20 +28,9 @@ from service.faults import (
     build_router,
     scope_headers,
 )
-from service.telemetry.testing import Recorded, record
+from service.telemetry.testing import Recorded
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def recorded() -> Iterator[Recorded]:
-    with record() as recorded:
-        yield recorded
 
 
 @asynccontextmanager

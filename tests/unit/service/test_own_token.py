@@ -20,11 +20,6 @@ from tests.unit.service.issuers import AUDIENCE, CLIENT, ISSUER, SECRET, Issuer
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class Clock:
     """The monotonic clock of the module under test, moved by hand."""
 

@@ -16,11 +16,6 @@ from service.telemetry.testing import Recorded, record
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def probe(health: Health, path: str) -> tuple[int, dict[str, Any]]:
     app = FastAPI()
     app.include_router(build_router(health))

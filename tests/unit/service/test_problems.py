@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 import httpx2
@@ -15,14 +15,9 @@ from service.edge.body import BodyLimitMiddleware
 from service.edge.pagination import InvalidCursor
 from service.errors import ServiceError, install_error_handlers, problem_responses
 from service.orders.model import OutOfStock, PaymentRefused
-from service.telemetry.testing import Recorded, record
+from service.telemetry.testing import Recorded
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 FORESEEN = {
@@ -33,12 +28,6 @@ FORESEEN = {
     "unavailable": DatabaseUnavailable("the database cannot be reached"),
     "crowded": PoolExhausted("no connection to the database was free in time"),
 }
-
-
-@pytest.fixture
-def recorded() -> Iterator[Recorded]:
-    with record() as recorded:
-        yield recorded
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,17 +14,12 @@ import httpx2
 import psutil
 import pytest
 
+from bench.ports import free_port
+
 pytestmark = pytest.mark.processes
 
 ROOT = Path(__file__).parents[3]
 DRAIN_S = 1.5
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def environment(**changes: str) -> dict[str, str]:

@@ -30,11 +30,6 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 async def port() -> AsyncIterator[int]:
     app = Starlette(routes=[Route("/length", length, methods=["GET", "POST"])])
     config = uvicorn.Config(app, ws="none", lifespan="off", log_config=None)

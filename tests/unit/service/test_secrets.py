@@ -35,11 +35,6 @@ TOKEN, ACCESS_KEY, SECRET_KEY = "hvs.a-token", "AKIDEXAMPLE", "a secret key"
 ROOT_TOKEN = "root-of-a-test"
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class StandIn(ThreadingHTTPServer):
     """Vault's KV 2 engine at ``/v1/secret/data/app``, and AmazonSSM.GetParameter below ``/app``."""
 

@@ -16,11 +16,6 @@ from service.worker import NotConsuming, Worker
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def no_job(payload: str, headers: Mapping[str, str]) -> None:
     raise AssertionError("there is no job to do")
 

@@ -12,11 +12,6 @@ from tests.unit.stack.pager_client import Backend
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def backend() -> Iterator[Backend]:
     one = Backend()
     yield one

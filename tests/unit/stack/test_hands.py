@@ -22,11 +22,6 @@ from stack.sabotage.processes import Deploy, KillProcess, StopProcess
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def client_of(hands: HandsOnHost, path: Path) -> httpx.AsyncClient:
     faults = [StopProcess(hands), KillProcess(hands), Deploy(hands)]
     app = build_app(faults, path / "active.json", environment="development", hands=hands)

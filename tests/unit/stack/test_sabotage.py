@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from bench.ports import free_port
 from incidents.certificate import observe_expiry
 from stack.sabotage.app import build_app
 from stack.sabotage.certificate import CertificateParameters, ShortCertificate, TlsEndpoint
@@ -19,11 +19,6 @@ from stack.sabotage.fault import Parameters, Refused
 from stack.sabotage.ledger import Ledger
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 class Wall:
@@ -177,10 +172,3 @@ async def days_left(port: int) -> float:
     expiry = await observe_expiry(f"127.0.0.1:{port}")
     assert expiry is not None
     return (expiry - time.time()) / 86_400
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from dataclasses import make_dataclass
 
 import pytest
@@ -11,20 +10,9 @@ import pytest
 from service.catalog.model import Product
 from service.data.cache import Cache, build_cache_client
 from service.outbound import LEAST_CALLS
-from service.telemetry.testing import Recorded, record
+from service.telemetry.testing import Recorded
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def recorded() -> Iterator[Recorded]:
-    with record() as recorded:
-        yield recorded
 
 
 def a_closed_port() -> int:

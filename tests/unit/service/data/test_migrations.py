@@ -6,8 +6,6 @@ import asyncio
 import json
 import os
 import shutil
-import signal
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -21,13 +19,14 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from sqlalchemy.exc import DBAPIError
 
+from bench.ports import free_port
 from service.data import migrations
 from service.telemetry.testing import Recorded, record
 from stack.backends import probe
 from stack.layout import Layout
 from stack.native.credentials import Credentials
 from stack.native.postgres import Workshop, prepare_primary
-from stack.native.processes import start_child
+from tests.unit.stack.test_supervisor_postgres import running
 
 ROOT = Path(__file__).parents[4]
 FOUND = probe("postgres")
@@ -37,11 +36,6 @@ pytestmark = [
     pytest.mark.skipif(FOUND is None, reason="PostgreSQL is not on this machine"),
 ]
 EXPAND = ["0001", "0002", "0003", "0004", "0005"]
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture
@@ -58,23 +52,13 @@ async def database(folder: Path) -> AsyncIterator[str]:
     """Address of an empty database, for asyncpg itself."""
     layout = Layout(root=ROOT, state=folder / "state")
     layout.make()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     assert FOUND
     workshop = Workshop(
         layout, FOUND.executables, Credentials(layout.secrets), {"postgres": port}, layout.log("postgres")
     )
     ground = await prepare_primary(workshop)
-    server = await start_child(
-        [str(ground.executables["postgres"]), "-D", str(ground.data)],
-        env={"PATH": os.defpath, "LANG": "C.UTF-8"},
-        cwd=ground.data,
-        log=workshop.log,
-        user=ground.user,
-        death_signal=signal.SIGQUIT,
-    )
-    try:
+    async with running(workshop, ground):
         address = f"postgresql://signalbox:{workshop.credentials['database_password']}@127.0.0.1:{port}/signalbox"
         for _ in range(200):
             with suppress(OSError, asyncpg.CannotConnectNowError):
@@ -84,8 +68,6 @@ async def database(folder: Path) -> AsyncIterator[str]:
         else:
             pytest.fail(workshop.log.read_text()[-2000:])
         yield address
-    finally:
-        await server.stop(signal.SIGINT, 20.0)
 
 
 def url(database: str) -> str:

@@ -10,20 +10,9 @@ from sqlalchemy import text
 
 from service.data.engines import Databases, DatabaseUnavailable, DatabaseUnreachable, build_engine
 from service.outbound import LEAST_CALLS, OPEN_S
-from service.telemetry.testing import Recorded, record
+from service.telemetry.testing import Recorded
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def recorded() -> Iterator[Recorded]:
-    with record() as recorded:
-        yield recorded
 
 
 @pytest.fixture

@@ -11,11 +11,6 @@ from service.telemetry.testing import record
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class Servers:
     """The two positions, and the time."""
 

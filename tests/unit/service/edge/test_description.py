@@ -42,11 +42,6 @@ PROBLEM = "application/problem+json"
 NOT_DESCRIBED = {"content-type", "content-length", "allow"}
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class Shop:
     """Keeps things in memory. ``fails``: what it raises instead; ``nonsense``: it tells what no form allows."""
 

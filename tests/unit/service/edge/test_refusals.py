@@ -24,11 +24,6 @@ NOBODY = "redis://127.0.0.1:1/0"  # limits are then counted in this process
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def issuer() -> Issuer:
     return Issuer()
 

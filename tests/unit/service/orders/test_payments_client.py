@@ -22,11 +22,6 @@ pytestmark = pytest.mark.anyio
 ORDER = uuid4()
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def charge(answer: Callable[[httpx2.Request], httpx2.Response]) -> list[httpx2.Request]:
     """Charge through a transport that answers each request with ``answer``; the requests it saw."""
     seen: list[httpx2.Request] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
@@ -29,20 +29,9 @@ from service.orders.model import (
     UnknownProduct,
 )
 from service.orders.workflow import fulfil_order, get_order, place_order, place_order_once
-from service.telemetry.testing import Recorded, record
+from service.telemetry.testing import Recorded
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def recorded() -> Iterator[Recorded]:
-    with record() as recorded:
-        yield recorded
 
 
 class MemoryOrders:

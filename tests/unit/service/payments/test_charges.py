@@ -23,11 +23,6 @@ from tests.unit.service.issuers import AUDIENCE, ISSUER, Issuer
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class MemoryCharges:
     """Charges in a dictionary."""
 

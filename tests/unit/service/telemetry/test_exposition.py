@@ -22,11 +22,6 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def registry() -> CollectorRegistry:
     made = CollectorRegistry()
     Gauge("nothing_yet", "No child.", ["a"], registry=made)
