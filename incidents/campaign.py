@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from incidents.scenario_file import ScenarioFile
 
 RESULTS = Path(__file__).parent.parent / "bench" / "results" / "incidents.json"
 FORMAT = 1
+MOST_SEEDS = 100
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,13 @@ class Errand:
 
 
 class Results:
-    """The results so far, in a file."""
+    """The results so far, in a file. `others` hold the results of other machines or stacks; only `path` is written."""
 
-    def __init__(self, path: Path, *, fresh: bool = False) -> None:
+    def __init__(self, path: Path, *, others: Iterable[Path] = (), fresh: bool = False) -> None:
         self.path = path
         self.runs: list[dict[str, Any]] = [] if fresh else _read(path)
+        for other in others:
+            self._take(_read(other))
 
     def has(self, errand: Errand) -> bool:
         """Whether this very run is done."""
@@ -57,38 +61,49 @@ class Results:
         self, errand: Errand, document: dict[str, Any], *, why: str, pages: int, triage: dict[str, Any] | None = None
     ) -> None:
         """Note a run, in the place of an earlier one of the same incident and seed, and write everything down."""
-        same = {"id": errand.id, "seed": errand.seed, "clock": errand.clock}
-        self.runs = [run for run in self.runs if any(run.get(name) != value for name, value in same.items())]
         alert = document["alert"]
-        self.runs.append(
-            {
-                **errand.key(),
-                "verdict": document["verdict"],
-                "why": why,
-                "alert": alert["name"],
-                "tier": alert["tier"],
-                "fired_after_s": alert["fired_after_s"],
-                "deadline_s": alert["deadline_s"],
-                "pages": pages,
-                "triage": triage,
-            }
-        )
+        run = {
+            **errand.key(),
+            "verdict": document["verdict"],
+            "why": why,
+            "alert": alert["name"],
+            "tier": alert["tier"],
+            "fired_after_s": alert["fired_after_s"],
+            "deadline_s": alert["deadline_s"],
+            "pages": pages,
+            "triage": triage,
+        }
+        self._take([run])
         self.path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = self.path.with_suffix(".new")
         unfinished.write_text(json.dumps(self.document(), indent=1) + "\n")
         unfinished.replace(self.path)
+
+    def _take(self, runs: Iterable[dict[str, Any]]) -> None:
+        """Later runs take the place of earlier ones of the same incident, seed and clock."""
+        by_place = {(run["id"], run["seed"], run["clock"]): run for run in [*self.runs, *runs]}
+        self.runs = sorted(by_place.values(), key=lambda run: (run["seed"], run["id"], run["clock"]))
 
     def document(self) -> dict[str, Any]:
         """The whole table and the runs behind it."""
         return {"format": FORMAT, "incidents": list(summaries(self.runs)), "runs": self.runs}
 
 
-def errands(sources: Iterable[ScenarioFile], seeds: int, clock: float | None) -> list[Errand]:
-    """Every incident and its twin with the seeds 1 to `seeds`: a whole round of each seed before the next."""
+def parse_seeds(text: str) -> range:
+    """`10`: the seeds 1 to 10. `4-6`: those three. Raises ValueError."""
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+)", text)
+    seeds = range(int(found[1] or 1), int(found[2]) + 1) if found else range(0)
+    if not (seeds and seeds[0] >= 1 and seeds[-1] <= MOST_SEEDS):
+        raise ValueError(f"{text!r} is not a number of seeds")
+    return seeds
+
+
+def errands(sources: Iterable[ScenarioFile], seeds: Iterable[int], clock: float | None) -> list[Errand]:
+    """Every incident and its twin with each seed: a whole round of one seed before the next."""
     listed = list(sources)
     return [
         Errand(source, twin, seed, clock or source.scenario.clock)
-        for seed in range(1, seeds + 1)
+        for seed in seeds
         for source in listed
         for twin in (False, True)
     ]

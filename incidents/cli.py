@@ -65,8 +65,11 @@ def run_incident(
     context: typer.Context,
     incident: Annotated[str | None, typer.Argument(metavar="ID", help="What to run; `list` shows the ids.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Run every incident and every twin.")] = False,
-    seeds: Annotated[int, typer.Option(min=1, max=100, help="With --all: how many seeds, from 1 on.")] = 1,
-    results: Annotated[Path | None, typer.Option(metavar="FILE", help="With --all: where results are kept.")] = None,
+    seeds: Annotated[str, typer.Option(metavar="N|A-B", help="With --all: seeds 1 to N, or A to B.")] = "1",
+    results: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="With --all: where results are kept. Given again: results to add."),
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="With --all: forget earlier results.")] = False,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the load instead of the scenario's.")] = None,
     clock: Annotated[float | None, typer.Option(min=1, max=100, help="Clock instead of the scenario's.")] = None,
@@ -83,7 +86,9 @@ def run_incident(
     if everything:
         if incident or keep or seed is not None:
             _stop("--all runs everything: leave ID, --seed and --keep out", WRONG_USE)
-        _run_all(entries, seeds, clock, results, fresh, out, lambda at: _system(context.obj, endpoints, at), as_json)
+        _run_all(
+            entries, seeds, clock, results or [], fresh, out, lambda at: _system(context.obj, endpoints, at), as_json
+        )
     if incident is None:
         _stop("name an incident, or say --all. `incident list` shows the ids", WRONG_USE)
     if incident not in entries:
@@ -126,9 +131,9 @@ def _catalogue() -> dict[str, Entry]:
 
 def _run_all(
     entries: dict[str, Entry],
-    seeds: int,
+    seeds: str,
     clock: float | None,
-    results: Path | None,
+    results: list[Path] | None,
     fresh: bool,
     out: Path,
     find_system: Callable[[float], System],
@@ -139,8 +144,12 @@ def _run_all(
     from incidents.run import Interrupted
 
     sources = [entry.source for entry in entries.values() if not entry.twin]
-    kept = campaign.Results(results or campaign.RESULTS, fresh=fresh)
-    planned = campaign.errands(sources, seeds, clock)
+    try:
+        planned = campaign.errands(sources, campaign.parse_seeds(seeds), clock)
+    except ValueError:
+        _stop(f"--seeds takes a number or a range such as 4-6, up to {campaign.MOST_SEEDS}, not {seeds!r}", WRONG_USE)
+    path, *others = results or [campaign.RESULTS]
+    kept = campaign.Results(path, others=others, fresh=fresh)
     try:
         for number, errand in enumerate(planned, 1):
             if kept.has(errand):

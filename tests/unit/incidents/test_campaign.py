@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from incidents.campaign import Results, errands, promise_kept, summaries
+import pytest
+
+from incidents.campaign import Results, errands, parse_seeds, promise_kept, summaries
 from incidents.listing import last_verdicts
 from incidents.scenario_file import ScenarioFile
 
@@ -17,26 +19,26 @@ def document(fired_after_s: float | None, verdict: str = "held") -> dict[str, An
 
 
 def test_every_seed_is_a_round_of_all_incidents_and_their_twins(brief: ScenarioFile) -> None:
-    planned = errands([brief], 2, None)
+    planned = errands([brief], (1, 2), None)
     assert [(one.id, one.seed) for one in planned] == [("brief", 1), ("brief-twin", 1), ("brief", 2), ("brief-twin", 2)]
     assert {one.clock for one in planned} == {20}
 
 
 def test_what_is_done_is_not_done_again_until_the_scenario_changes(brief: ScenarioFile, tmp_path: Path) -> None:
     path = tmp_path / "results" / "incidents.json"
-    first, twin = errands([brief], 1, None)
+    first, twin = errands([brief], (1,), None)
     Results(path).add(first, document(12.0), why="", pages=1)
     again = Results(path)
     assert again.has(first)
     assert not again.has(twin)
     changed = replace(brief, text=brief.text + "# another\n")
-    assert not again.has(errands([changed], 1, None)[0])
+    assert not again.has(errands([changed], (1,), None)[0])
     assert not Results(path, fresh=True).has(first)
 
 
 def test_a_run_done_anew_takes_the_place_of_the_old_one(brief: ScenarioFile, tmp_path: Path) -> None:
     results = Results(tmp_path / "incidents.json")
-    first = errands([brief], 1, None)[0]
+    first = errands([brief], (1,), None)[0]
     results.add(first, document(None, "failed"), why="no page", pages=0)
     results.add(first, document(9.0), why="", pages=1)
     assert [run["verdict"] for run in results.runs] == ["held"]
@@ -44,7 +46,7 @@ def test_a_run_done_anew_takes_the_place_of_the_old_one(brief: ScenarioFile, tmp
 
 def test_the_promise_is_kept_only_in_time_every_time_with_silent_twins(brief: ScenarioFile, tmp_path: Path) -> None:
     results = Results(tmp_path / "incidents.json")
-    one, twin, two, _ = errands([brief], 2, None)
+    one, twin, two, _ = errands([brief], (1, 2), None)
     results.add(one, document(10.0), why="", pages=1)
     assert not promise_kept(next(summaries(results.runs))), "without a twin nothing is known of silence"
     results.add(twin, document(None), why="", pages=0)
@@ -77,7 +79,7 @@ def test_the_last_verdict_is_that_of_the_newest_readable_folder(tmp_path: Path) 
 
 def test_the_table_says_how_often_triage_was_right(brief: ScenarioFile, tmp_path: Path) -> None:
     results = Results(tmp_path / "incidents.json")
-    one, twin, two, other_twin = errands([brief], 2, None)
+    one, twin, two, other_twin = errands([brief], (1, 2), None)
     said = {"truth": None, "said": [], "after_s": 20.0}
     results.add(one, document(10.0), why="", pages=1, triage={**said, "place": 1, "right": True, "in_three": True})
     results.add(two, document(10.0), why="", pages=1, triage={**said, "place": 2, "right": False, "in_three": True})
@@ -85,3 +87,25 @@ def test_the_table_says_how_often_triage_was_right(brief: ScenarioFile, tmp_path
     results.add(other_twin, document(None), why="", pages=0)
     (row,) = results.document()["incidents"]
     assert row["triage"] == {"runs": 2, "first": 1, "in_three": 2, "twins": 1, "twins_silent": 1}
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("1", [1]), ("3", [1, 2, 3]), ("4-6", [4, 5, 6]), ("7-7", [7])])
+def test_seeds_are_a_number_or_a_range(text: str, seeds: list[int]) -> None:
+    assert list(parse_seeds(text)) == seeds
+
+
+@pytest.mark.parametrize("text", ["0", "-3", "6-4", "0-2", "4-", "101", "five", "", "1-2-3"])
+def test_other_seeds_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a number of seeds"):
+        parse_seeds(text)
+
+
+def test_a_campaign_that_ran_in_parts_is_put_together(brief: ScenarioFile, tmp_path: Path) -> None:
+    one, _, two, _ = errands([brief], (1, 2), None)
+    Results(tmp_path / "here.json").add(one, document(12.0), why="", pages=1)
+    Results(tmp_path / "there.json").add(two, document(14.0), why="", pages=1)
+    both = Results(tmp_path / "here.json", others=[tmp_path / "there.json"])
+    assert both.has(one)
+    assert both.has(two)
+    assert next(summaries(both.runs))["runs"] == 2
+    assert not Results(tmp_path / "there.json").has(one), "only the first file is written"
