@@ -20,7 +20,7 @@ from incidents.observe import BackendError, Backends, poll
 from incidents.progress import Progress
 from incidents.scenario import Scenario
 from incidents.trace import services
-from incidents.triage.score import observe_triage
+from incidents.triage.score import STEADY_S, observe_triage
 from incidents.triage.windows import LEAST_S
 from incidents.verdict import Outcome, Phase, Record, Sighting
 
@@ -100,6 +100,8 @@ class Run:
         self._load_since = time.time()
         ticker = asyncio.create_task(self._tick())
         try:
+            self._progress.now("letting the load become steady, so that triage has something to compare with")
+            await asyncio.sleep(max(0.0, STEADY_S - self.scenario.baseline.hold_s))
             await baseline.hold(self.scenario, self.record.baseline, self._backends, self._progress)
             for one in self.record.baseline:
                 self._progress.say(f"{one.check.name}: {one.reading} {one.check.wanted}", ok=True)

@@ -32,18 +32,21 @@ def figure_deviations(figures: Iterable[Figure], topology: Topology) -> list[Dev
     return [found for figure in figures for found in _of_figure(figure, topology)]
 
 
-def excess(detector: Detector, now: float | None, before: float | None) -> float:
-    """How far beyond the detector's limit the figure is, as a factor; from 1 on it is suspicious. None: no series."""
+def excess(detector: Detector, now: float, before: float | None) -> float:
+    """How far beyond the detector's limit the figure is, as a factor; from 1 on it is suspicious. None: no series.
+
+    A figure that is not there now is not suspicious: a query that means it by that answers 0.
+    """
     factor = detector.factor or 1.0
     match detector.mode:
         case "rises":
-            return 0.0 if now is None else now / max(detector.floor, factor * (before or 0.0))
+            return now / max(detector.floor, factor * (before or 0.0))
         case "falls":
             if before is None or before < detector.floor:
                 return 0.0
-            return factor * before / max(now or 0.0, TINY)
+            return factor * before / max(now, TINY)
         case "below":
-            return 0.0 if now is None else detector.floor / max(now, TINY)
+            return detector.floor / max(now, TINY)
 
 
 def _of_figure(figure: Figure, topology: Topology) -> list[Deviation]:
@@ -51,8 +54,8 @@ def _of_figure(figure: Figure, topology: Topology) -> list[Deviation]:
     before = {_key(labels): value for labels, value in figure.before if math.isfinite(value)}
     now = {_key(labels): value for labels, value in figure.now if math.isfinite(value)}
     found = []
-    for key in now | before if detector.mode == "falls" else now:
-        far = excess(detector, now.get(key), before.get(key))
+    for key in now:
+        far = excess(detector, now[key], before.get(key))
         if far < 1:
             continue
         labels = _Labels(key)
@@ -60,7 +63,7 @@ def _of_figure(figure: Figure, topology: Topology) -> list[Deviation]:
         if component in topology.outside:
             continue
         told = {
-            "now": emit_value(now.get(key, 0.0), detector.unit),
+            "now": emit_value(now[key], detector.unit),
             "before": emit_value(before[key], detector.unit) if key in before else "none",
         }
         says = detector.says.format_map(_Labels({**labels, **told}))

@@ -19,6 +19,8 @@ from incidents.triage.windows import Window, build_windows
 WARM_UP_S = 3.0
 """Load that has just begun is no baseline."""
 LEAST_BEFORE_S = 8.0
+STEADY_S = WARM_UP_S + LEAST_BEFORE_S
+"""So long before the onset there is to be this load: what was usual under another one is no baseline either."""
 IN_THREE = 3
 
 

@@ -82,6 +82,12 @@ def build_system() -> Iterator[Callable[[], StandIn]]:
         stand_in.close()
 
 
+@pytest.fixture(autouse=True)
+def load_is_steady_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is usual here needs no finding out."""
+    monkeypatch.setattr("incidents.run.STEADY_S", 0.0)
+
+
 @pytest.fixture
 def system(build_system: Callable[[], StandIn]) -> StandIn:
     return build_system()

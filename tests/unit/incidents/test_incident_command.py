@@ -149,7 +149,8 @@ def start(folder: Path, state: Path, tmp_path: Path) -> Callable[..., subprocess
     """The command as a process of its own, for what signals do to it."""
     script = (
         "import pathlib, sys\n"
-        "from incidents import cli, scenario_file\n"
+        "from incidents import cli, run, scenario_file\n"
+        "run.STEADY_S = 0.0\n"
         f"scenario_file.FOLDER = pathlib.Path({str(folder)!r})\n"
         "cli.app()"
     )

@@ -50,7 +50,9 @@ def test_a_figure_rises_when_it_is_above_its_floor_and_far_above_its_past(
     assert deviate(rules, detector(), [(labels, now)], earlier) == found
 
 
-@pytest.mark.parametrize(("now", "before", "number"), [(0.2, 0.9, 1), (None, 0.9, 1), (0.7, 0.9, 0), (0.0, 0.1, 0)])
+@pytest.mark.parametrize(
+    ("now", "before", "number"), [(0.2, 0.9, 1), (0.0, 0.9, 1), (None, 0.9, 0), (0.7, 0.9, 0), (0.0, 0.1, 0)]
+)
 def test_a_figure_falls_when_it_was_of_use_and_is_mostly_gone(
     rules: Rules, now: float | None, before: float, number: int
 ) -> None:
