@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -28,6 +28,9 @@ from stack.display import Lines, build_countdown, build_display, component_table
 from stack.errors import StackError, WrongUse
 from stack.layout import LOOPBACK, Layout
 from stack.state import StackState
+
+if TYPE_CHECKING:
+    from stack.faults import Answers
 
 INTERRUPTED = 130
 ROLLING = ("api", "payments", "worker")  # what a deploy replaces while it is used
@@ -443,19 +446,24 @@ def _running(layout: Layout) -> StackState:
     return state
 
 
-def _print_faults(found: list[dict[str, Any]], as_json: bool) -> int:
+def _print_faults(answers: "Answers", as_json: bool) -> int:
+    for problem in answers.problems.values():
+        _complain(str(problem))
+    code = 1 if answers.problems else 0
     if as_json:
-        _print_json({"faults": found})
-        return 0
+        problems = {process.name: problem.what for process, problem in answers.problems.items()}
+        _print_json({"faults": answers.faults, "problems": problems})
+        return code
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("process", "fault", "on", "parameters", "what it does"):
         table.add_column(heading, overflow="fold")
-    for fault in found:
+    for fault in answers.faults:
         parameters = " ".join(f"{key}={value}" for key, value in fault["parameters"].items())
         on = Text("on", style="red") if fault["active"] else Text("off", style="dim")
         table.add_row(fault["component"], fault["name"], on, Text(parameters), Text(fault["description"]))
-    _results().print(table)
-    return 0
+    if answers.faults:
+        _results().print(table)
+    return code
 
 
 def _results() -> Console:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -12,6 +12,10 @@ from stack.errors import StackError, WrongUse
 from stack.state import StackState
 
 TIMEOUT_S = 5.0
+OUTSIDE = "faults"
+"""The job of who breaks things from outside: whatever it has stopped goes on once it is told so."""
+
+Fault = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Process:
     job: str
     url: str
 
-    def ask(self, method: str, path: str = "", body: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    def ask(self, method: str, path: str = "", body: Mapping[str, Any] | None = None) -> list[Fault]:
         """Its faults after the request. Raises StackError with the process's own words when it refuses."""
         try:
             answer = httpx.request(
@@ -51,21 +55,50 @@ def faulty(state: StackState, service: str | None = None) -> list[Process]:
     return chosen
 
 
-def list_faults(processes: Iterable[Process]) -> list[dict[str, Any]]:
+@dataclass
+class Answers:
+    """What processes say of their faults, and who did not do as asked, and why: a stopped process keeps nobody from
+    asking the others, least of all the one that can let it go on.
+    """
+
+    faults: list[Fault] = field(default_factory=list)
+    problems: dict[Process, StackError] = field(default_factory=dict)
+
+    def ask(
+        self, process: Process, method: str, path: str = "", body: Mapping[str, Any] | None = None
+    ) -> list[Fault] | None:
+        """What this process answers; None, and a problem, when it does not. Raises WrongUse for what makes no sense."""
+        self.problems.pop(process, None)
+        try:
+            return process.ask(method, path, body)
+        except WrongUse:
+            raise
+        except StackError as error:
+            self.problems[process] = error
+            return None
+
+
+def list_faults(processes: Iterable[Process]) -> Answers:
     """Every fault of every process, each with the component that has it."""
-    return [fault for process in processes for fault in process.ask("GET")]
+    answers = Answers()
+    for process in processes:
+        answers.faults += answers.ask(process, "GET") or ()
+    return answers
 
 
-def set_fault(processes: Iterable[Process], name: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+def set_fault(processes: Iterable[Process], name: str, parameters: Mapping[str, Any]) -> Answers:
     """Switch a fault on wherever it is known. Raises WrongUse when nobody knows it."""
     return _change(list(processes), name, "PUT", parameters)
 
 
-def clear_faults(processes: Iterable[Process], name: str | None = None) -> list[dict[str, Any]]:
+def clear_faults(processes: Iterable[Process], name: str | None = None) -> Answers:
     """Switch one fault off, or all of them."""
-    if name is None:
-        return [fault for process in processes for fault in process.ask("DELETE")]
-    return _change(list(processes), name, "DELETE")
+    if name is not None:
+        return _change(list(processes), name, "DELETE")
+    answers = Answers()
+    for process in sorted(processes, key=lambda process: process.job != OUTSIDE):
+        answers.faults += answers.ask(process, "DELETE") or ()
+    return answers
 
 
 def parse_parameters(words: Iterable[str]) -> dict[str, Any]:
@@ -82,14 +115,27 @@ def parse_parameters(words: Iterable[str]) -> dict[str, Any]:
     return parameters
 
 
-def _change(
-    processes: list[Process], name: str, method: str, parameters: Mapping[str, Any] | None = None
-) -> list[dict[str, Any]]:
-    known = {process: {fault["name"] for fault in process.ask("GET")} for process in processes}
-    having = [process for process in processes if name in known[process]]
-    if not having:
-        names = sorted({fault for faults in known.values() for fault in faults})
-        raise WrongUse(f"no service knows a fault called {name!r}", f"There are {', '.join(names) or 'none'}")
-    return [
-        fault for process in having for fault in process.ask(method, f"/{name}", parameters) if fault["name"] == name
-    ]
+def _change(processes: list[Process], name: str, method: str, parameters: Mapping[str, Any] | None = None) -> Answers:
+    answers = Answers()
+    known: set[str] = set()
+
+    def change(process: Process) -> bool | None:
+        """Whether it knows the fault; None when it does not say."""
+        own = answers.ask(process, "GET")
+        if own is None:
+            return None
+        names = {fault["name"] for fault in own}
+        known.update(names)
+        if name in names:
+            changed = answers.ask(process, method, f"/{name}", parameters) or ()
+            answers.faults += [fault for fault in changed if fault["name"] == name]
+        return name in names
+
+    knowing = {process: change(process) for process in processes}
+    silent = [process for process, knows in knowing.items() if knows is None]
+    if any(knowing.values()):
+        for process in silent:  # perhaps it was stopped, and this has let it go on
+            change(process)
+    elif not silent:
+        raise WrongUse(f"no service knows a fault called {name!r}", f"There are {', '.join(sorted(known)) or 'none'}")
+    return answers
