@@ -95,10 +95,13 @@ bench-fuzz: venv ## Promise 14: API, payments and issuer asked at random, 14,000
 bench-idle: venv ## 10,000 idle connections, slow ones, malformed requests: does p99 stay? (needs the stack up; SHORT=1)
 	$(BIN)/python -m bench.idle $(if $(SHORT),--connections 2000 --seconds 2 --turns 1)
 
+bench-triage: venv ## What triage says of trouble that no incident makes (25 minutes, SHORT=1: 6; needs the stack up with CLOCK=20)
+	$(BIN)/python -m bench.triage $(if $(SHORT),--first 4)
+
 bench-memory: venv ## How much memory the idle stack needs, part by part (needs the stack up)
 	$(BIN)/python -m bench.memory
 
-.PHONY: prove-scaling capacity
+.PHONY: bench-triage prove-scaling capacity
 prove-scaling: $(VENV)/bench-packages ## Prove autoscaling on a real control plane (forty minutes, the first time an hour; SHORT=1)
 	@$(BIN)/python -m bench.scaling $(if $(SHORT),--short)
 
