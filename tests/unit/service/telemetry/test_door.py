@@ -16,11 +16,9 @@ from opentelemetry import baggage, trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireSpan
 from opentelemetry.trace import SpanKind
-from prometheus_client import CollectorRegistry, Histogram
 
 from service import telemetry
 from service.telemetry import otlp
-from service.telemetry.instruments import Distribution
 from service.telemetry.routes import RouteTemplates
 from service.telemetry.spans import Tracer
 from service.telemetry.testing import Recorded
@@ -341,26 +339,3 @@ def test_a_span_is_laid_out_by_the_lengths_of_its_parts(parent: bytes, attribute
     assert (first.start_time_unix_nano, first.end_time_unix_nano) == (began, ended)
     assert (first.name, first.kind, first.flags) == ("GET /v1/users/{user_id}", 2, 1)
     assert len(first.attributes) == len(attributes or {})
-
-
-def test_a_distribution_counts_what_the_histogram_itself_would() -> None:
-    edges = (0.1, 1.0)
-    ours, theirs = (Histogram("seconds", "", buckets=edges, registry=CollectorRegistry()) for _ in range(2))
-    distribution, touched = Distribution(ours, edges), list[Distribution]()
-    chosen = []
-    for seconds in (0.0, 0.1, 0.100001, 1.0, 7.0, float("inf")):
-        chosen.append(distribution.observe(seconds, (b"\xaa" * 16, b"\xbb" * 8), touched))
-        theirs.observe(seconds, {"trace_id": "a" * 32, "span_id": "b" * 16} if chosen[-1] else None)
-    assert chosen == [True, False, True, False, True, False]
-    assert touched == [distribution]
-    distribution.tell()
-
-    def samples(histogram: Histogram) -> list[tuple[str, dict[str, str], float, object]]:
-        return [
-            (s.name, s.labels, s.value, s.exemplar and (s.exemplar.labels, s.exemplar.value))
-            for metric in histogram.collect()
-            for s in metric.samples
-            if not s.name.endswith("_created")
-        ]
-
-    assert samples(ours) == samples(theirs)
