@@ -1,4 +1,4 @@
-"""When telemetry does what can wait: five times a second, or at once while somebody waits for it.
+"""When telemetry does what can wait: some two times a second, or at once while somebody waits for it.
 
 A thread that wakes finds cold caches, which costs a tenth of a millisecond however little it has to do; so one thread
 keeps time for all of them, and wakes those that deliver only when there is something. Owns that rhythm. Knows nothing
