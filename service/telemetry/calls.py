@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from opentelemetry.trace import StatusCode
 
 from service.telemetry import catalog, otlp
-from service.telemetry.instruments import Distribution, Instruments
+from service.telemetry.instruments import Distribution, Instruments, Tally
 from service.telemetry.outcome import classify_call
 from service.telemetry.pipeline import CallSpan
 from service.telemetry.spans import Span, current_span, enter, leave
@@ -44,7 +44,7 @@ class PeerShape:
         self._labels = (peer, host, method)
         self._durations = instruments.http_client_duration
         self._children: dict[tuple[int, str], Distribution] = {}
-        self.queued = Distribution(instruments.http_client_queued.labels(peer, host), catalog.CALL_SECONDS)
+        self.queued = instruments.tally(instruments.http_client_queued.labels(peer, host), catalog.CALL_SECONDS)
 
     def measure(self, span: Span) -> Distribution:
         status = (span.attributes or {}).get(_STATUS, 0)
@@ -64,9 +64,9 @@ class Queued:
 
     __slots__ = ("_next", "_request", "_since", "_waits")
 
-    def __init__(self, request: Any, waits: Distribution) -> None:
+    def __init__(self, request: Any, waits: Tally) -> None:
         self._request = request
-        self._waits: Distribution | None = waits
+        self._waits: Tally | None = waits
         self._next: Tell | None = request.extensions.get(_TRACE)
         request.extensions = {**request.extensions, _TRACE: self._tell}
         self._since = perf_counter()
@@ -82,7 +82,7 @@ class Queued:
     def over(self) -> None:
         """The waiting ends, with a connection or without; only the first time counts."""
         if self._waits is not None:
-            self._waits.count(perf_counter() - self._since)
+            self._waits.note(perf_counter() - self._since)
             self._waits = None
 
 

@@ -94,7 +94,7 @@ def _observe_commands(client: Redis, pool_name: str, instruments: Instruments, s
 
 
 def _observe_pool(pool: ConnectionPool, pool_name: str, instruments: Instruments) -> None:
-    wait = Distribution(instruments.db_wait.labels(pool_name), catalog.DB_WAIT.buckets)
+    wait = instruments.tally(instruments.db_wait.labels(pool_name), catalog.DB_WAIT.buckets)
     timeouts = instruments.db_timeouts.labels(pool_name)
     get_connection = pool.get_connection
 
@@ -107,7 +107,7 @@ def _observe_pool(pool: ConnectionPool, pool_name: str, instruments: Instruments
                 timeouts.inc()
             raise
         finally:
-            wait.count(perf_counter() - start)
+            wait.note(perf_counter() - start)
 
     def held(state: str) -> int:
         return sum(many for many, labels in pool.get_connection_count() if labels[_STATE] == state)

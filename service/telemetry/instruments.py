@@ -5,14 +5,18 @@ Owns the registry and its instruments. Knows nothing of spans, threads or HTTP.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from bisect import bisect_left
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+import prometheus_client
+from prometheus_client import CollectorRegistry, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
-from prometheus_client.samples import Exemplar
+from prometheus_client.samples import Exemplar, Sample
 
 from service.telemetry import catalog
 from service.telemetry.figures import Figures
@@ -67,9 +71,16 @@ class Instruments:
         self.produced = self._counter(catalog.TELEMETRY_PRODUCED)
         self.exported = self._counter(catalog.TELEMETRY_EXPORTED)
         self.dropped = self._counter(catalog.TELEMETRY_DROPPED)
+        self.tallies: list[Tally] = []
         self.figures = Figures()
         self.registry.register(self.figures)
         self.overflow = self._counter(catalog.TELEMETRY_OVERFLOW)
+
+    def tally(self, child: Any, edges: tuple[float, ...]) -> Tally:
+        """A ``Tally`` of a histogram's child, told with every round."""
+        made = Tally(child, edges)
+        self.tallies.append(made)
+        return made
 
     def after_fork(self) -> None:
         """In the child: what was delivered until now is the parent's account. Its threads may have held a lock."""
@@ -84,47 +95,125 @@ class Instruments:
     def _gauge(self, metric: catalog.Metric) -> Gauge:
         return self._made(Gauge, metric)
 
-    def _counter(self, metric: catalog.Metric) -> Counter:
-        return self._made(Counter, metric)
+    def _counter(self, metric: catalog.Metric) -> OnesCounter:
+        return self._made(OnesCounter, metric)
 
     def _made(self, kind: type[Any], metric: catalog.Metric, **more: Any) -> Any:
         instrument: MetricWrapperBase = kind(metric.name, metric.help, metric.labels, registry=self.registry, **more)
         return instrument
 
 
-Taken = set[tuple["Distribution", int]]
-"""Buckets that have had their exemplar in this round."""
+class OnesCounter(prometheus_client.Counter):
+    """A counter that mostly counts single things. The library's takes a lock for each, at five times the price; here
+    they are added when somebody looks.
+    """
+
+    def _metric_init(self) -> None:
+        super()._metric_init()
+        self._ones = itertools.count()
+        self._added = 0
+
+    def inc(self, amount: float = 1, exemplar: dict[str, str] | None = None) -> None:
+        if amount == 1 and exemplar is None:
+            next(self._ones)
+        else:
+            super().inc(amount, exemplar)
+
+    def reset(self) -> None:
+        self._add()
+        super().reset()
+
+    def _child_samples(self) -> Iterable[Sample]:
+        self._add()
+        return super()._child_samples()
+
+    def _add(self) -> None:
+        drawn = next(self._ones)  # how often it was drawn from before, with the times that it was here
+        ones, self._added = drawn - self._added, drawn + 1
+        self._value.inc(ones)
 
 
 class Distribution:
     """One child of a histogram, observed in many at a time, and which observations become its exemplars.
 
     The first in each bucket of a round is one: fair to slow requests, and a busy bucket does not pay for exemplars that
-    the next observation would overwrite. Reaches into prometheus_client's histogram, whose own ``observe`` looks for
-    the bucket a second time and validates the exemplar, at three times the price; a test compares the two.
+    the next observation would overwrite. What a round observes is gathered and told at its end, since each telling
+    takes a lock. Reaches into prometheus_client's histogram, whose own ``observe`` looks for the bucket a second time
+    and validates the exemplar, at three times the price; a test compares the two.
     """
 
-    __slots__ = ("_buckets", "_edges", "_sum")
+    __slots__ = ("_buckets", "_edges", "_gathered", "_seconds", "_sum")
 
     def __init__(self, child: Any, edges: tuple[float, ...]) -> None:
         self._buckets = child._buckets
         self._sum = child._sum
         self._edges = edges
+        self._gathered: dict[int, Gathered] = {}
+        self._seconds = 0.0
 
-    def count(self, seconds: float) -> int:
-        """Count ``seconds``; returns the number of its bucket."""
+    def observe(self, seconds: float, ids: tuple[bytes, bytes], touched: Touched) -> bool:
+        """Gather ``seconds`` until ``tell``; True when it becomes the exemplar of its bucket. ``ids``: of its trace and
+        span; ``touched`` gets each distribution that has gathered something.
+        """
+        gathered = self._gathered
+        if not gathered:
+            touched.append(self)
+        self._seconds += seconds
         index = bisect_left(self._edges, seconds)
-        self._sum.inc(seconds)
-        self._buckets[index].inc(1)
-        return index
-
-    def observe(self, seconds: float, ids: tuple[bytes, bytes], taken: Taken) -> bool:
-        """Count ``seconds``; True when it became the exemplar of its bucket. ``ids``: of its trace and span."""
-        index = self.count(seconds)
-        if (self, index) in taken:
+        bucket = gathered.get(index)
+        if bucket is not None:
+            bucket.number += 1
             return False
-        taken.add((self, index))
-        trace_id, span_id = ids
-        labels = {"trace_id": trace_id.hex(), "span_id": span_id.hex()}
-        self._buckets[index].set_exemplar(Exemplar(labels, seconds, time.time()))
+        gathered[index] = Gathered(seconds, ids)
         return True
+
+    def tell(self) -> None:
+        """The round is over: count what it has gathered."""
+        gathered, seconds = self._gathered, self._seconds
+        self._gathered, self._seconds = {}, 0.0
+        self._sum.inc(seconds)
+        now_s = time.time()
+        for index, bucket in gathered.items():
+            trace_id, span_id = bucket.ids
+            labels = {"trace_id": trace_id.hex(), "span_id": span_id.hex()}
+            self._buckets[index].inc(bucket.number)
+            self._buckets[index].set_exemplar(Exemplar(labels, bucket.first_s, now_s))
+
+
+class Gathered:
+    """The observations of one bucket in one round: how many, and the first one, with the ids of its trace and span."""
+
+    __slots__ = ("first_s", "ids", "number")
+
+    def __init__(self, first_s: float, ids: tuple[bytes, bytes]) -> None:
+        self.first_s = first_s
+        self.ids = ids
+        self.number = 1
+
+
+class Tally:
+    """One child of a histogram whose observations have no exemplars and can wait for the next round: noting one in
+    seconds costs its caller an append. Made by ``Instruments.tally``.
+    """
+
+    __slots__ = ("_buckets", "_edges", "_noted", "_sum", "note")
+
+    def __init__(self, child: Any, edges: tuple[float, ...]) -> None:
+        self._buckets = child._buckets
+        self._sum = child._sum
+        self._edges = edges
+        self._noted: deque[float] = deque()
+        self.note: Callable[[float], None] = self._noted.append
+
+    def tell(self) -> None:
+        """Count what was noted so far."""
+        noted = [self._noted.popleft() for _ in range(len(self._noted))]
+        if not noted:
+            return
+        self._sum.inc(sum(noted))
+        for index, number in Counter(bisect_left(self._edges, seconds) for seconds in noted).items():
+            self._buckets[index].inc(number)
+
+
+Touched = list[Distribution]
+"""Those that have gathered something in a round."""

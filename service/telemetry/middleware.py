@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import re
 import traceback
-from binascii import unhexlify
+from binascii import hexlify, unhexlify
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
@@ -93,8 +93,7 @@ class ServerSpan(Span):
 
     def names(self) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
         """Headers that say under which names the request can be looked up."""
-        trace_id = self.ids()[0]
-        return (b"x-trace-id", trace_id.hex().encode()), (_RAW_REQUEST_ID, self.own_request_id.encode())
+        return (b"x-trace-id", hexlify(self.ids()[0])), (_RAW_REQUEST_ID, self.own_request_id.encode())
 
     def _cut_off(self) -> bool:
         """Whether the client left in the middle of a stream, whose end is sent all the same. uvicorn knows."""
@@ -193,19 +192,13 @@ def read_headers(headers: list[tuple[bytes, bytes]]) -> tuple[RemoteParent | Non
     """Where a request comes from: the caller's span (``traceparent``, ``tracestate``), None when absent or malformed,
     and what the request is called (``x-request-id``), a new name when it has none or one that is no name.
     """
-    found = state = None
-    request_id = b""
-    for name, value in headers:
-        if name == b"traceparent":
-            found = value
-        elif name == b"tracestate":
-            state = value
-        elif name == _RAW_REQUEST_ID:
-            request_id = value
+    told = dict(headers)
+    request_id = parse_request_id(told.get(_RAW_REQUEST_ID, b"")) or draw_request_id()
+    found = told.get(b"traceparent")
     parent = None if found is None else parse_traceparent(found)
-    if parent is not None and state is not None:
+    if parent is not None and (state := told.get(b"tracestate")) is not None:
         parent = parent._replace(state=TraceState.from_header([state.decode("latin-1")]))
-    return parent, parse_request_id(request_id) or draw_request_id()
+    return parent, request_id
 
 
 def parse_request_id(value: bytes) -> str:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-_TIMES = struct.Struct("<BQBQ").pack
-_TIMES_LENGTH = 18
-_IDS = b"\x0a\x10\x12\x08"  # before the trace id, before the span id
-_PARENT = b"\x22\x08"
+_TRACE_ID, _SPAN_ID, _PARENT = b"\x0a\x10", b"\x12\x08", b"\x22\x08"  # what stands before each
+_TIMES_LENGTH = 18  # start and end, a byte of tag before each
+_MAX_LAYOUTS = 16  # that a shape keeps
 _DOUBLE = struct.Struct("<d").pack
 _FIXED64 = struct.Struct("<Q").pack
 # Span.flags: field 16, fixed32, the W3C flag "sampled".
 _SAMPLED = b"\x85\x01" + struct.pack("<I", 1)
+Layout = tuple[Callable[..., bytes], bytes, bytes]
+"""Joins the parts of a span, what stands before its trace id, and what stands between its ids and its times."""
 _MAX_TEXT = 4096  # characters of one attribute value; more is cut, as OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT would
 
 AttributeValue = str | bool | int | float | Sequence[str] | Sequence[bool] | Sequence[int] | Sequence[float]
@@ -92,13 +93,9 @@ def status_field(code: int, message: str | None) -> bytes:
 
 
 class SpanShape:
-    """What many spans share, encoded once: name, kind (OTLP numbering), attributes known beforehand.
+    """What many spans share, encoded once: name, kind (OTLP numbering), attributes known beforehand."""
 
-    Its methods return one span as a field of ``ScopeSpans``. Ids are 16 and 8 bytes, no ``parent_id`` is empty bytes,
-    times are nanoseconds since the epoch.
-    """
-
-    __slots__ = ("_child", "_root", "_shared")
+    __slots__ = ("_layouts", "_shared")
 
     def __init__(self, name: str, kind: int, attributes: Mapping[str, object] | None = None) -> None:
         self._shared = (
@@ -107,44 +104,42 @@ class SpanShape:
             + varint(kind)
             + attributes_field(b"\x4a", attributes)
         )
-        # A span that holds nothing else always has the same length, so all of it but ids and times is laid out here.
-        self._root = self._layout(len(_IDS) + 24)
-        self._child = self._layout(len(_IDS) + 24 + len(_PARENT) + 8)
+        self._layouts: dict[tuple[int, int], Layout] = {}
 
-    def _layout(self, ids_length: int) -> tuple[Callable[..., bytes], bytes, bytes]:
-        head = b"\x12" + varint(ids_length + len(self._shared) + _TIMES_LENGTH + len(_SAMPLED)) + _IDS[:2]
-        ids = "s16s2s8s" if ids_length < 32 else "s16s2s8s2s8s"
-        tail = self._shared + b"\x39"
-        return struct.Struct(f"<{len(head)}{ids}{len(tail)}sQBQ{len(_SAMPLED)}s").pack, head, tail
-
-    def encode(self, trace_id: bytes, span_id: bytes, parent_id: bytes, start_unix_ns: int, end_unix_ns: int) -> bytes:
-        """A span that holds nothing beyond its shape."""
-        if parent_id:
-            pack, head, tail = self._child
-            return pack(
-                head, trace_id, _IDS[2:], span_id, _PARENT, parent_id, tail, start_unix_ns, 0x41, end_unix_ns, _SAMPLED
-            )
-        pack, head, tail = self._root
-        return pack(head, trace_id, _IDS[2:], span_id, tail, start_unix_ns, 0x41, end_unix_ns, _SAMPLED)
-
-    def encode_with(
-        self, trace_id: bytes, span_id: bytes, parent_id: bytes, start_unix_ns: int, end_unix_ns: int, rest: bytes
+    def encode(
+        self,
+        trace_id: bytes,
+        span_id: bytes,
+        parent_id: bytes,
+        start_unix_ns: int,
+        end_unix_ns: int,
+        rest: bytes = b"",
     ) -> bytes:
-        """A span with further encoded fields."""
-        body = b"".join(
-            (
-                _IDS[:2],
-                trace_id,
-                _IDS[2:],
-                span_id,
-                _PARENT + parent_id if parent_id else b"",
-                self._shared,
-                _TIMES(0x39, start_unix_ns, 0x41, end_unix_ns),
-                rest,
-                _SAMPLED,
-            )
-        )
-        return b"\x12" + varint(len(body)) + body
+        """One span as a field of ``ScopeSpans``. Ids are 16 and 8 bytes, no ``parent_id`` is empty bytes, times are
+        nanoseconds since the epoch; ``rest`` are the encoded fields that it has beyond its shape.
+        """
+        lengths = (len(parent_id), len(rest))
+        pack, head, tail = self._layouts.get(lengths) or self._lay_out(*lengths)
+        if parent_id:
+            return pack(
+                head, trace_id, _SPAN_ID, span_id, _PARENT, parent_id, tail, start_unix_ns, 0x41, end_unix_ns,
+                rest, _SAMPLED,
+            )  # fmt: skip
+        return pack(head, trace_id, _SPAN_ID, span_id, tail, start_unix_ns, 0x41, end_unix_ns, rest, _SAMPLED)
+
+    def _lay_out(self, parent_length: int, rest_length: int) -> Layout:
+        """Where everything stands in spans of these lengths. Most spans of a shape have one of a few."""
+        parent = len(_PARENT) + parent_length if parent_length else 0
+        ids = len(_TRACE_ID) + 16 + len(_SPAN_ID) + 8 + parent
+        length = ids + len(self._shared) + _TIMES_LENGTH + rest_length + len(_SAMPLED)
+        head = b"\x12" + varint(length) + _TRACE_ID
+        tail = self._shared + b"\x39"
+        parent_format = f"2s{parent_length}s" if parent_length else ""
+        form = struct.Struct(f"<{len(head)}s16s2s8s{parent_format}{len(tail)}sQBQ{rest_length}s{len(_SAMPLED)}s")
+        layout = form.pack, head, tail
+        if len(self._layouts) < _MAX_LAYOUTS:
+            self._layouts[parent_length, rest_length] = layout
+        return layout
 
 
 def export_request(

@@ -1,4 +1,4 @@
-"""When telemetry does what can wait: five times a second, or at once while somebody waits for it.
+"""When telemetry does what can wait: some two times a second, or at once while somebody waits for it.
 
 A thread that wakes finds cold caches, which costs a tenth of a millisecond however little it has to do; so one thread
 keeps time for all of them, and wakes those that deliver only when there is something. Owns that rhythm. Knows nothing
@@ -11,8 +11,9 @@ import threading
 from collections.abc import Callable
 
 TICK_S = 0.2
-# What is delivered gathers for two ticks: a delivery costs a third of a millisecond of CPU whatever it carries. More
-# would be felt: data is in the backends within 2 s (promise 1), and the keep policy takes most of these.
+# What is converted and delivered gathers for two ticks: a delivery costs a third of a millisecond of CPU whatever it
+# carries, a conversion begins with cold caches. More would be felt: data is in the backends within 2 s (promise 1), and
+# the keep policy takes most of these.
 GATHER_TICKS = 2
 
 
@@ -44,7 +45,6 @@ class Pace:
     def begin(self) -> None:
         """Anew, with nothing queued: at the start, and in a child, whose parent's threads may have held a lock."""
         self._awake, self.idle = threading.Event(), threading.Event()
-        self._ticks = 0
         self.idle.set()
 
     def pause(self) -> None:
@@ -53,9 +53,8 @@ class Pace:
         self._awake.clear()
 
     def tick(self) -> None:
-        """A tick has passed, and every few of them enough has gathered, if anything has."""
-        self._ticks += 1
-        if self._ticks % GATHER_TICKS == 0 and not self.idle.is_set():
+        """Enough has gathered, if anything has."""
+        if not self.idle.is_set():
             self._awake.set()
 
     def wake(self) -> None:

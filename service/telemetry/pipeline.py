@@ -14,14 +14,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, final
 
 import orjson
 from opentelemetry.trace import SpanKind, StatusCode
 
 from service.telemetry import catalog, otlp
 from service.telemetry.export import SpanExporter
-from service.telemetry.instruments import Distribution, Instruments, Taken
+from service.telemetry.instruments import Distribution, Instruments, Touched
 from service.telemetry.lines import LineWriter, timestamp
 from service.telemetry.middleware import ServerSpan
 from service.telemetry.outcome import Outcome, classify_response
@@ -43,6 +43,7 @@ class CallShape(Protocol):
         """Where this span's duration is counted."""
 
 
+@final
 class CallSpan(Span):
     """An outbound call: a client span that is also measured."""
 
@@ -84,6 +85,7 @@ class Pipeline:
         self._finished: deque[Span] = deque()
         self._draining = threading.Lock()
         self._shapes: dict[tuple[str, str, int, Outcome], RequestShape] = {}
+        self._known: dict[tuple[str, str, int, bool, bool], RequestShape] = {}
         self._ceiling = catalog.MAX_MORE_SHAPES
         self._plain: dict[tuple[str, int], otlp.SpanShape] = {}
         self._static = orjson.dumps(dict(resource))[1:-1].decode()
@@ -107,28 +109,32 @@ class Pipeline:
         try:
             while self._finished:
                 self._round()
+            for tally in self._instruments.tallies:
+                tally.tell()
         finally:
             self._draining.release()
 
     def _round(self) -> None:
         finished = self._finished
         offset = wall_clock_offset()
-        taken: Taken = set()
+        touched: Touched = []
         spans: list[bytes] = []
         lines: list[str] = []
         for _ in range(min(len(finished), ROUND)):
             span = finished.popleft()
             try:
-                if isinstance(span, ServerSpan):
-                    spans.append(self._server(span, offset, taken, lines))
-                elif isinstance(span, CallSpan):
-                    spans.append(self._call(span, offset, taken))
+                if type(span) is CallSpan:  # isinstance of an abstract class costs as much as all of its encoding
+                    spans.append(self._call(span, offset, touched))
+                elif isinstance(span, ServerSpan):
+                    spans.append(self._server(span, offset, touched, lines))
                 else:
                     spans.append(self._encode(span, self._plain_shape(span), offset))
             except Exception as problem:  # telemetry never raises into a request
                 self._instruments.dropped.labels("spans", "encoding").inc()
                 self._instruments.produced.labels("spans").inc()
                 lines.append(self._problem_line(problem))
+        for distribution in touched:
+            distribution.tell()
         if spans:
             self._exporter.put(b"".join(spans), len(spans))
         if lines:
@@ -136,18 +142,17 @@ class Pipeline:
 
     # one span of each kind
 
-    def _server(self, span: ServerSpan, offset: int, taken: Taken, lines: list[str]) -> bytes:
+    def _server(self, span: ServerSpan, offset: int, touched: Touched, lines: list[str]) -> bytes:
         if span.unreadable:
             raise span.unreadable
-        status = span.status or 500 if span.raised else span.status
-        outcome = classify_response(status, complete=span.complete, raised=span.raised)
-        shape = self._shape(span.method, span.route, status, outcome)
+        seen = (span.method, span.route, span.status, span.complete, span.raised)
+        shape = self._known.get(seen) or self._know(*seen)
         seconds = (span.end_ns - span.start_ns) / 1e9
         ids = span.ids()
         request_id = span.own_request_id
         why = ""
-        if outcome == "bad":
-            span.error_type = span.error_type or str(status)
+        if shape.outcome == "bad":
+            span.error_type = span.error_type or str(span.status or 500)
             why = ',"error.type":' + orjson.dumps(span.error_type).decode()
             if span.status_code is StatusCode.UNSET:
                 span.status_code = StatusCode.ERROR
@@ -159,17 +164,15 @@ class Pipeline:
             f"{shape.line}{why}}}\n"
         )
         named = _before_request_id(len(request_id)) + request_id.encode()
-        exemplar = shape.duration.observe(seconds, ids, taken)
+        exemplar = shape.duration.observe(seconds, ids, touched)
         return self._encode(span, shape.span, offset, named + _EXEMPLAR if exemplar else named)
 
-    def _call(self, span: CallSpan, offset: int, taken: Taken) -> bytes:
+    def _call(self, span: CallSpan, offset: int, touched: Touched) -> bytes:
         seconds = (span.end_ns - span.start_ns) / 1e9
-        exemplar = span.shape.measure(span).observe(seconds, span.ids(), taken)
+        exemplar = span.shape.measure(span).observe(seconds, span.ids(), touched)
         return self._encode(span, span.shape.encoded, offset, _EXEMPLAR if exemplar else b"")
 
     def _encode(self, span: Span, shape: otlp.SpanShape, offset: int, extra: bytes = b"") -> bytes:
-        trace_id, span_id = span.ids()
-        start, end = span.start_ns + offset, span.end_ns + offset
         # Most spans hold nothing but what the shape knows: the instance has none of the fields that say otherwise.
         if (
             span.attributes
@@ -179,9 +182,9 @@ class Pipeline:
             or (span.status_code is not StatusCode.UNSET)
         ):
             extra += _rest(span, offset)
-        if extra:
-            return shape.encode_with(trace_id, span_id, span.parent_span_id(), start, end, extra)
-        return shape.encode(trace_id, span_id, span.parent_span_id(), start, end)
+        trace_id, span_id = span.ids()
+        parent_id = span.parent_span_id()
+        return shape.encode(trace_id, span_id, parent_id, span.start_ns + offset, span.end_ns + offset, extra)
 
     # what spans share
 
@@ -192,6 +195,17 @@ class Pipeline:
             self._shape(method, route, 200, "good")
             self._shape(method, route, 500, "bad")
         self._ceiling = len(self._shapes) + catalog.MAX_MORE_SHAPES
+
+    def _know(self, method: str, route: str, status: int, complete: bool, raised: bool) -> RequestShape:
+        """The shape of requests that look so. It is found at once the next time, but for what overflows: that is
+        counted, and there is no end of it.
+        """
+        told = status or 500 if raised else status
+        outcome = classify_response(told, complete=complete, raised=raised)
+        shape = self._shape(method, route, told, outcome)
+        if (method, route, told, outcome) in self._shapes:
+            self._known[method, route, status, complete, raised] = shape
+        return shape
 
     def _shape(self, method: str, route: str, status: int, outcome: Outcome) -> RequestShape:
         if method not in catalog.STANDARD_METHODS:

@@ -238,7 +238,7 @@ Parent = Span | RemoteParent | None
 
 def draw_request_id() -> str:
     """A name for a request that came without one."""
-    return f"{_draw(128):032x}"
+    return _draw(128).to_bytes(16, "big").hex()
 
 
 def wall_clock_offset() -> int:

@@ -121,7 +121,7 @@ def summarize(statement: str) -> tuple[str, str]:
 
 def _observe_pool(engine: AsyncEngine, pool_name: str, instruments: Instruments) -> None:
     pool = engine.sync_engine.pool
-    wait = Distribution(instruments.db_wait.labels(pool_name), catalog.DB_WAIT.buckets)
+    wait = instruments.tally(instruments.db_wait.labels(pool_name), catalog.DB_WAIT.buckets)
     timeouts = instruments.db_timeouts.labels(pool_name)
     connect = pool.connect
 
@@ -133,7 +133,7 @@ def _observe_pool(engine: AsyncEngine, pool_name: str, instruments: Instruments)
             timeouts.inc()
             raise
         finally:
-            wait.count(perf_counter() - start)
+            wait.note(perf_counter() - start)
 
     pool.connect = timed_connect  # type: ignore[method-assign]  # SQLAlchemy has no event before a checkout
     if isinstance(pool, QueuePool):

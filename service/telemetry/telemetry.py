@@ -45,7 +45,7 @@ from service.telemetry.middleware import (
     parse_traceparent,
 )
 from service.telemetry.null import NullTelemetry
-from service.telemetry.pace import Ticker
+from service.telemetry.pace import GATHER_TICKS, Ticker
 from service.telemetry.pipeline import Pipeline
 from service.telemetry.routes import RouteTemplates, route_templates
 from service.telemetry.spans import Active, Span, TracerProvider, current_span
@@ -96,6 +96,7 @@ class Telemetry:
         self._garbage = runtime.GarbagePauses(self.instruments)
         self._loop_watch = LoopWatch(self.instruments, runtime.LAG_INTERVAL_S)
         self._ticker = Ticker(self._tick, self._loop_watch.pause_s)
+        self._ticks = 0
         self._started = False
         self._tasks: list[asyncio.Task[None]] = []
         self._figures: list[tuple[str, Read]] = []
@@ -239,6 +240,9 @@ class Telemetry:
     def _tick(self) -> None:
         """Everything that waits for the ticker; the deliverers' own threads take what the pipeline has made."""
         self._loop_watch.look()
+        self._ticks += 1
+        if self._ticks % GATHER_TICKS:
+            return
         self.pipeline.drain()
         self.exporter.pace.tick()
         self.writer.pace.tick()

@@ -16,11 +16,9 @@ from opentelemetry import baggage, trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireSpan
 from opentelemetry.trace import SpanKind
-from prometheus_client import CollectorRegistry, Histogram
 
 from service import telemetry
 from service.telemetry import otlp
-from service.telemetry.instruments import Distribution
 from service.telemetry.routes import RouteTemplates
 from service.telemetry.spans import Tracer
 from service.telemetry.testing import Recorded
@@ -326,44 +324,18 @@ def test_ids_differ_after_fork(recorded: Recorded) -> None:
 
 @pytest.mark.parametrize("parent", [b"", b"p" * 8])
 @pytest.mark.parametrize("attributes", [None, {"http.route": "/v1/users/{user_id}", "long": "x" * 300}])
-def test_a_span_laid_out_beforehand_is_the_span_that_is_joined(
-    parent: bytes, attributes: dict[str, object] | None
-) -> None:
+def test_a_span_is_laid_out_by_the_lengths_of_its_parts(parent: bytes, attributes: dict[str, object] | None) -> None:
     shape = otlp.SpanShape("GET /v1/users/{user_id}", 2, attributes)
-    laid_out = shape.encode(b"t" * 16, b"s" * 8, parent, 1_700_000_000_000_000_000, 1_700_000_000_000_000_999)
-    joined = shape.encode_with(
-        b"t" * 16, b"s" * 8, parent, 1_700_000_000_000_000_000, 1_700_000_000_000_000_999, otlp.status_field(2, "no")
-    )
-    first, second = (
-        ExportTraceServiceRequest.FromString(otlp.export_request({}, "s", "1", [field]))
-        .resource_spans[0]
-        .scope_spans[0]
-        .spans[0]
-        for field in (laid_out, joined)
-    )
-    assert second.status.message == "no"
-    second.ClearField("status")
-    assert first == second
+    began, ended = 1_700_000_000_000_000_000, 1_700_000_000_000_000_999
+    rests = [b"", *(otlp.status_field(2, "n" * length) for length in (1, 2, 2, *range(100, 400)))]
+    fields = [shape.encode(b"t" * 16, b"s" * 8, parent, began, ended, rest) for rest in rests]
+    sent = ExportTraceServiceRequest.FromString(otlp.export_request({}, "s", "1", fields))
+    first, *others = sent.resource_spans[0].scope_spans[0].spans
+    assert [len(span.status.message) for span in others] == [1, 2, 2, *range(100, 400)]
+    for span in others:
+        span.ClearField("status")
+        assert span == first
     assert (first.trace_id, first.span_id, first.parent_span_id) == (b"t" * 16, b"s" * 8, parent)
-    assert (first.end_time_unix_nano - first.start_time_unix_nano, first.kind, first.flags) == (999, 2, 1)
-
-
-def test_a_distribution_counts_what_the_histogram_itself_would() -> None:
-    edges = (0.1, 1.0)
-    ours, theirs = (Histogram("seconds", "", buckets=edges, registry=CollectorRegistry()) for _ in range(2))
-    distribution, taken = Distribution(ours, edges), set[tuple[Distribution, int]]()
-    chosen = []
-    for seconds in (0.0, 0.1, 0.100001, 1.0, 7.0, float("inf")):
-        chosen.append(distribution.observe(seconds, (b"\xaa" * 16, b"\xbb" * 8), taken))
-        theirs.observe(seconds, {"trace_id": "a" * 32, "span_id": "b" * 16} if chosen[-1] else None)
-    assert chosen == [True, False, True, False, True, False]
-
-    def samples(histogram: Histogram) -> list[tuple[str, dict[str, str], float, object]]:
-        return [
-            (s.name, s.labels, s.value, s.exemplar and (s.exemplar.labels, s.exemplar.value))
-            for metric in histogram.collect()
-            for s in metric.samples
-            if not s.name.endswith("_created")
-        ]
-
-    assert samples(ours) == samples(theirs)
+    assert (first.start_time_unix_nano, first.end_time_unix_nano) == (began, ended)
+    assert (first.name, first.kind, first.flags) == ("GET /v1/users/{user_id}", 2, 1)
+    assert len(first.attributes) == len(attributes or {})

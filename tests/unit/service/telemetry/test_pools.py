@@ -65,6 +65,7 @@ def client_of(port: int, pool_size: int, patience_s: float = 5) -> Redis:
 
 
 def sample(recorded: Recorded, name: str, **labels: str) -> float:
+    recorded.telemetry.pipeline.drain()
     found = recorded.telemetry.instruments.registry.get_sample_value(name, labels)
     assert found is not None, f"no {name} {labels} in\n{recorded.metrics_text()}"
     return found
