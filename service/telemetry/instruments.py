@@ -170,7 +170,7 @@ class Distribution:
     def tell(self) -> None:
         """The round is over: count what it has gathered."""
         gathered, seconds = self._gathered, self._seconds
-        self._gathered, self._seconds = {}, 0.0
+        self.forget()
         self._sum.inc(seconds)
         now_s = time.time()
         for index, bucket in gathered.items():
@@ -178,6 +178,10 @@ class Distribution:
             labels = {"trace_id": trace_id.hex(), "span_id": span_id.hex()}
             self._buckets[index].inc(bucket.number)
             self._buckets[index].set_exemplar(Exemplar(labels, bucket.first_s, now_s))
+
+    def forget(self) -> None:
+        """Count nothing of what was gathered."""
+        self._gathered, self._seconds = {}, 0.0
 
 
 class Gathered:

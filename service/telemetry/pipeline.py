@@ -84,6 +84,7 @@ class Pipeline:
         self._writer = writer
         self._finished: deque[Span] = deque()
         self._draining = threading.Lock()
+        self._touched: Touched = []
         self._shapes: dict[tuple[str, str, int, Outcome], RequestShape] = {}
         self._known: dict[tuple[str, str, int, bool, bool], RequestShape] = {}
         self._ceiling = catalog.MAX_MORE_SHAPES
@@ -101,6 +102,8 @@ class Pipeline:
         """In the child: what is under way is the parent's."""
         self._draining = threading.Lock()
         self._finished.clear()
+        while self._touched:
+            self._touched.pop().forget()
 
     def drain(self, *, wait: bool = False) -> None:
         """Convert everything finished so far. If a round is under way elsewhere it takes these too."""
@@ -117,24 +120,23 @@ class Pipeline:
     def _round(self) -> None:
         finished = self._finished
         offset = wall_clock_offset()
-        touched: Touched = []
         spans: list[bytes] = []
         lines: list[str] = []
         for _ in range(min(len(finished), ROUND)):
             span = finished.popleft()
             try:
                 if type(span) is CallSpan:  # isinstance of an abstract class costs as much as all of its encoding
-                    spans.append(self._call(span, offset, touched))
+                    spans.append(self._call(span, offset))
                 elif isinstance(span, ServerSpan):
-                    spans.append(self._server(span, offset, touched, lines))
+                    spans.append(self._server(span, offset, lines))
                 else:
                     spans.append(self._encode(span, self._plain_shape(span), offset))
             except Exception as problem:  # telemetry never raises into a request
                 self._instruments.dropped.labels("spans", "encoding").inc()
                 self._instruments.produced.labels("spans").inc()
                 lines.append(self._problem_line(problem))
-        for distribution in touched:
-            distribution.tell()
+        while self._touched:
+            self._touched.pop().tell()
         if spans:
             self._exporter.put(b"".join(spans), len(spans))
         if lines:
@@ -142,7 +144,7 @@ class Pipeline:
 
     # one span of each kind
 
-    def _server(self, span: ServerSpan, offset: int, touched: Touched, lines: list[str]) -> bytes:
+    def _server(self, span: ServerSpan, offset: int, lines: list[str]) -> bytes:
         if span.unreadable:
             raise span.unreadable
         seen = (span.method, span.route, span.status, span.complete, span.raised)
@@ -164,12 +166,12 @@ class Pipeline:
             f"{shape.line}{why}}}\n"
         )
         named = _before_request_id(len(request_id)) + request_id.encode()
-        exemplar = shape.duration.observe(seconds, ids, touched)
+        exemplar = shape.duration.observe(seconds, ids, self._touched)
         return self._encode(span, shape.span, offset, named + _EXEMPLAR if exemplar else named)
 
-    def _call(self, span: CallSpan, offset: int, touched: Touched) -> bytes:
+    def _call(self, span: CallSpan, offset: int) -> bytes:
         seconds = (span.end_ns - span.start_ns) / 1e9
-        exemplar = span.shape.measure(span).observe(seconds, span.ids(), touched)
+        exemplar = span.shape.measure(span).observe(seconds, span.ids(), self._touched)
         return self._encode(span, span.shape.encoded, offset, _EXEMPLAR if exemplar else b"")
 
     def _encode(self, span: Span, shape: otlp.SpanShape, offset: int, extra: bytes = b"") -> bytes:

@@ -53,6 +53,20 @@ def test_a_new_round_has_exemplars_of_its_own_and_counts_nothing_twice() -> None
         assert bucket[2:] == (2.0 * (number + 1), ({"trace_id": f"0{number}" * 16, "span_id": "73" * 8}, 0.5))
 
 
+def test_what_a_child_of_a_fork_finds_gathered_is_its_parents() -> None:
+    ours, theirs = histograms()
+    distribution, touched = Distribution(ours, EDGES), list[Distribution]()
+    ids = (b"a" * 16, b"s" * 8)
+    distribution.observe(0.5, ids, touched)
+    distribution.forget()
+    touched.clear()
+    distribution.observe(0.2, ids, touched)
+    assert touched == [distribution]
+    distribution.tell()
+    theirs.observe(0.2, {"trace_id": ids[0].hex(), "span_id": ids[1].hex()})
+    assert told(ours) == told(theirs)
+
+
 def test_a_tally_counts_what_the_histogram_itself_would() -> None:
     ours, theirs = histograms()
     tally = Instruments().tally(ours, EDGES)
