@@ -193,6 +193,10 @@ def test_a_clock_that_makes_no_sense_is_refused(text: str) -> None:
 # The shell at the head of our containers
 
 
+UNTIL_IT_WAITS_S = 0.5
+"""The command may speak before the shell that has started it waits for it, and a signal in between is lost to `sh`."""
+
+
 def shell(tmp_path: Path, *command: str) -> list[str]:
     """The entrypoint of docker-compose.yml as it stands there, with its folders here and its patience short."""
     script: str = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["x-run"].replace("$$", "$")
@@ -226,6 +230,7 @@ def test_a_process_that_is_told_to_end_ends_in_its_way_and_its_last_words_are_ke
     with subprocess.Popen(shell(tmp_path, "sh", "-c", script), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "serving\n"
+        time.sleep(UNTIL_IT_WAITS_S)
         process.send_signal(signal.SIGTERM)
         assert process.stdout.readline() == "drained\n"
         assert process.wait(20) == 7
@@ -239,6 +244,7 @@ def test_the_signal_by_which_postgresql_ends_fast_reaches_it_as_it_is(tmp_path: 
     with subprocess.Popen(shell(tmp_path, sys.executable, "-c", script), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "on\n"
+        time.sleep(UNTIL_IT_WAITS_S)
         process.send_signal(signal.SIGINT)
         assert process.wait(5) == 5
 
