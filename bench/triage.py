@@ -21,7 +21,7 @@ from rich.table import Table
 
 from bench.keep import keep
 from incidents import drive
-from incidents.endpoints import Endpoints
+from incidents.endpoints import EndpointError, Endpoints
 from incidents.load import Load
 from incidents.observe import Backends
 from incidents.triage.score import observe_triage
@@ -152,8 +152,8 @@ def main() -> int:
         return 1
     try:
         found = asyncio.run(try_all(chosen, state))
-    except (KeyboardInterrupt, StackError) as problem:
-        sys.stderr.write(f"bench-triage: {problem or 'interrupted'}\n")
+    except (KeyboardInterrupt, StackError, EndpointError) as problem:
+        sys.stderr.write(f"bench-triage: {str(problem) or 'interrupted; the faults are cleared'}\n")
         return 1
     Console().print(table(found))
     if len(chosen) == len(CASES):
@@ -192,7 +192,9 @@ async def try_case(one: Case, state: StackState, backends: Backends, seed: int) 
         await asyncio.sleep(BROKEN_S)
         document = await observe_triage(backends, None, onset_at=onset, load_since=since)
     finally:
-        await asyncio.to_thread(faults.clear_faults, faults.faulty(state))
+        answers = await asyncio.to_thread(faults.clear_faults, faults.faulty(state))
+        for problem in answers.problems.values():
+            sys.stderr.write(f"    {problem}\n")
         await load.stop()
     said = document["said"]
     return Finding(one.name, sorted(one.right), said, one.place(said))

@@ -86,9 +86,7 @@ def run_incident(
     if everything:
         if incident or keep or seed is not None:
             _stop("--all runs everything: leave ID, --seed and --keep out", WRONG_USE)
-        _run_all(
-            entries, seeds, clock, results or [], fresh, out, lambda at: _system(context.obj, endpoints, at), as_json
-        )
+        _run_all(entries, seeds, clock, results, fresh, out, lambda at: _system(context.obj, endpoints, at), as_json)
     if incident is None:
         _stop("name an incident, or say --all. `incident list` shows the ids", WRONG_USE)
     if incident not in entries:
@@ -149,6 +147,9 @@ def _run_all(
     except ValueError:
         _stop(f"--seeds takes a number or a range such as 4-6, up to {campaign.MOST_SEEDS}, not {seeds!r}", WRONG_USE)
     path, *others = results or [campaign.RESULTS]
+    for other in others:
+        if not other.is_file():
+            _stop(f"there are no results in {other}", WRONG_USE)
     kept = campaign.Results(path, others=others, fresh=fresh)
     try:
         for number, errand in enumerate(planned, 1):

@@ -71,16 +71,19 @@ class Instruments:
         self.produced = self._counter(catalog.TELEMETRY_PRODUCED)
         self.exported = self._counter(catalog.TELEMETRY_EXPORTED)
         self.dropped = self._counter(catalog.TELEMETRY_DROPPED)
-        self.tallies: list[Tally] = []
+        self._tallies: dict[Any, Tally] = {}
         self.figures = Figures()
         self.registry.register(self.figures)
         self.overflow = self._counter(catalog.TELEMETRY_OVERFLOW)
 
     def tally(self, child: Any, edges: tuple[float, ...]) -> Tally:
-        """A ``Tally`` of a histogram's child, told with every round."""
-        made = Tally(child, edges)
-        self.tallies.append(made)
-        return made
+        """The ``Tally`` of a histogram's child, told with every round: one a child, however many clients note in it."""
+        return self._tallies.setdefault(child, Tally(child, edges))
+
+    def tell_tallies(self) -> None:
+        """The round is over: count what was noted. Another thread may make a tally meanwhile."""
+        for tally in tuple(self._tallies.values()):
+            tally.tell()
 
     def after_fork(self) -> None:
         """In the child: what was delivered until now is the parent's account. Its threads may have held a lock."""

@@ -112,8 +112,7 @@ class Pipeline:
         try:
             while self._finished:
                 self._round()
-            for tally in self._instruments.tallies:
-                tally.tell()
+            self._instruments.tell_tallies()
         finally:
             self._draining.release()
 

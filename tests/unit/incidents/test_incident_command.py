@@ -90,6 +90,7 @@ def test_all_incidents_and_twins_make_a_table_and_are_not_run_twice(
         (("run", "brief", "--all"), "leave ID, --seed and --keep out"),
         (("run", "--all", "--seed", "3"), "leave ID, --seed and --keep out"),
         (("run", "--all", "--seeds", "6-4"), "a number or a range such as 4-6"),
+        (("run", "--all", "--results", "here.json", "--results", "typo.json"), "there are no results in typo.json"),
     ],
 )
 def test_one_incident_or_all_of_them(

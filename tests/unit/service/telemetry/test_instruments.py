@@ -69,7 +69,9 @@ def test_what_a_child_of_a_fork_finds_gathered_is_its_parents() -> None:
 
 def test_a_tally_counts_what_the_histogram_itself_would() -> None:
     ours, theirs = histograms()
-    tally = Instruments().tally(ours, EDGES)
+    instruments = Instruments()
+    tally = instruments.tally(ours, EDGES)
+    assert instruments.tally(ours, EDGES) is tally, "a client more is no tally more"
     for _ in range(2):
         for seconds in SECONDS:
             tally.note(seconds)
