@@ -93,8 +93,14 @@ class Tiny:
 
 
 def free_ports(count: int = 10) -> int:
-    """The first of that many ports in a row on which nobody listens."""
-    for first in range(25000 + os.getpid() % 1000 * 5, 32000, count):
+    """The first of that many ports in a row on which nobody listens.
+
+    Workers of one test run have neighbouring process ids: each begins its search in a row of its own, for what the
+    other's servers will listen on in a moment is still free now.
+    """
+    rows = range(25000, 32000, count)
+    own = os.getpid() % len(rows)
+    for first in (*rows[own:], *rows[:own]):
         try:
             for port in range(first, first + count):
                 with socket.socket() as probe:
