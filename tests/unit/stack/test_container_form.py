@@ -193,10 +193,6 @@ def test_a_clock_that_makes_no_sense_is_refused(text: str) -> None:
 # The shell at the head of our containers
 
 
-UNTIL_IT_WAITS_S = 0.5
-"""The command may speak before the shell that has started it waits for it, and a signal in between is lost to `sh`."""
-
-
 def shell(tmp_path: Path, *command: str) -> list[str]:
     """The entrypoint of docker-compose.yml as it stands there, with its folders here and its patience short."""
     script: str = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["x-run"].replace("$$", "$")
@@ -230,7 +226,6 @@ def test_a_process_that_is_told_to_end_ends_in_its_way_and_its_last_words_are_ke
     with subprocess.Popen(shell(tmp_path, "sh", "-c", script), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "serving\n"
-        time.sleep(UNTIL_IT_WAITS_S)
         process.send_signal(signal.SIGTERM)
         assert process.stdout.readline() == "drained\n"
         assert process.wait(20) == 7
@@ -244,9 +239,19 @@ def test_the_signal_by_which_postgresql_ends_fast_reaches_it_as_it_is(tmp_path: 
     with subprocess.Popen(shell(tmp_path, sys.executable, "-c", script), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "on\n"
-        time.sleep(UNTIL_IT_WAITS_S)
         process.send_signal(signal.SIGINT)
         assert process.wait(5) == 5
+
+
+def test_a_signal_of_the_first_moment_is_passed_on_once(tmp_path: Path) -> None:
+    """The shell is told to end by what it has just started, so mostly before it waits for that."""
+    script = (
+        "import os, signal, sys, time; told = []; signal.signal(signal.SIGTERM, lambda *_: told.append(1)); "
+        "os.kill(os.getppid(), signal.SIGTERM); time.sleep(0.3); sys.exit(8 + len(told))"
+    )
+    for _ in range(5):
+        command = shell(tmp_path, sys.executable, "-S", "-E", "-c", script)
+        assert subprocess.run(command, timeout=20, check=False).returncode == 9
 
 
 @pytest.mark.processes
