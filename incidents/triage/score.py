@@ -14,7 +14,7 @@ from incidents.scenario import Cause
 from incidents.triage.observe import observe_pages
 from incidents.triage.rank import place_of
 from incidents.triage.triage import emit_document, triage
-from incidents.triage.windows import Window, build_windows
+from incidents.triage.windows import Window, Windows, build_windows
 
 WARM_UP_S = 3.0
 """Load that has just begun is no baseline."""
@@ -33,9 +33,7 @@ async def observe_triage(
     """
     pages = await observe_pages(backends)
     windows = build_windows(backends.clock, time.time(), onset_at=onset_at, pages=pages)
-    steady_since = load_since + WARM_UP_S
-    if windows.before.end - steady_since >= LEAST_BEFORE_S:
-        windows = replace(windows, before=Window(max(windows.before.start, steady_since), windows.before.end))
+    windows = under_the_same_load(windows, onset_at=onset_at, load_since=load_since)
     found = await triage(backends, windows)
     place = None if truth is None else place_of(found.causes, truth.component, truth.kind)
     return {
@@ -48,6 +46,16 @@ async def observe_triage(
         "said": [f"{cause.component} {cause.kind}" for cause in found.told],
         "document": emit_document(found),
     }
+
+
+def under_the_same_load(windows: Windows, *, onset_at: float, load_since: float) -> Windows:
+    """With what was before the onset under the load of this run, where that is long enough. It is calm, whatever pages
+    there were: a run begins with a healthy baseline. Moments are seconds since the epoch.
+    """
+    steady_since, ended = load_since + WARM_UP_S, min(windows.now.start, onset_at)
+    if ended - steady_since < LEAST_BEFORE_S:
+        return windows
+    return replace(windows, before=Window(max(ended - windows.before.length_s, steady_since), ended))
 
 
 def summary(found: dict[str, Any]) -> dict[str, Any]:
