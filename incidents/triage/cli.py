@@ -91,9 +91,9 @@ class Asked:
 
 async def _look(endpoints: Any, clock: float, asked: Asked, progress: Any) -> tuple[Triage, dict[str, Any] | None]:
     from incidents.observe import Backends
-    from incidents.triage.observe import observe_pages
+    from incidents.triage.observe import observe_pages, observe_windows
     from incidents.triage.triage import triage
-    from incidents.triage.windows import build_windows, choose_page, estimate_onset, moment_of
+    from incidents.triage.windows import choose_page, estimate_onset, moment_of
 
     async with Backends(endpoints, clock) as backends:
         pages = await observe_pages(backends)
@@ -103,7 +103,7 @@ async def _look(endpoints: Any, clock: float, asked: Asked, progress: Any) -> tu
         onset = asked.onset
         if onset is None and page is not None:
             onset = estimate_onset(page, pages, clock)
-        windows = build_windows(clock, moment, length_s=asked.window_s, onset_at=onset, pages=pages)
+        windows = await observe_windows(backends, moment, length_s=asked.window_s, onset_at=onset, pages=pages)
         return await triage(backends, windows, progress.say), page
 
 

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from incidents.observe import BackendError, Backends, LogLine, Unreached
@@ -19,7 +20,7 @@ from incidents.trace import Span
 from incidents.triage.figures import Figure, Samples
 from incidents.triage.rules import Rules
 from incidents.triage.versions import QUERIES, Builds
-from incidents.triage.windows import Window, Windows
+from incidents.triage.windows import Window, Windows, build_windows
 
 AT_ONCE = 4
 """Questions to one backend at a time: they wait for one another, not for those to other backends."""
@@ -34,6 +35,7 @@ SLICES = 3
 LINES = 1_500
 # Scrapes a second. Where the window before has less than this share of those now, the system is younger than it.
 COVERED, LEAST_COVERED = "max(count_over_time(up[$w])) / $s", 0.25
+BEGAN = "prometheus_tsdb_lowest_timestamp_seconds"
 # The canonical line of each request is at INFO: what is routine says nothing new.
 NOTEWORTHY = '{service_name=~".+"} | severity_text!~`(?i)info|debug` | detected_level!~`info|debug`'
 
@@ -176,6 +178,26 @@ async def observe_pages(backends: Backends) -> list[dict[str, Any]]:
     with suppress(BackendError):
         return await backends.pages(0.0)
     return []
+
+
+async def observe_windows(
+    backends: Backends,
+    at: float,
+    *,
+    length_s: float | None = None,
+    onset_at: float | None = None,
+    pages: list[dict[str, Any]],
+) -> Windows:
+    """As `build_windows`, of a system that may be younger than the calm before its earlier troubles. Prometheus is only
+    asked where there were some; when it does not answer, nothing is known of that."""
+    ask = partial(build_windows, backends.clock, at, length_s=length_s, onset_at=onset_at)
+    windows = ask(pages=pages)
+    if windows == ask():
+        return windows
+    with suppress(BackendError):
+        began = [value for _, value in await backends.query(BEGAN, at=at)]
+        return ask(pages=pages, since=min(began, default=0.0))
+    return windows
 
 
 def _callees(rules: Rules) -> set[str]:

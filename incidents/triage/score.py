@@ -11,10 +11,10 @@ from typing import Any
 
 from incidents.observe import Backends
 from incidents.scenario import Cause
-from incidents.triage.observe import observe_pages
+from incidents.triage.observe import observe_pages, observe_windows
 from incidents.triage.rank import place_of
 from incidents.triage.triage import emit_document, triage
-from incidents.triage.windows import Window, Windows, build_windows
+from incidents.triage.windows import Window, Windows
 
 WARM_UP_S = 3.0
 """Load that has just begun is no baseline."""
@@ -32,7 +32,7 @@ async def observe_triage(
     `truth` is None for a twin, of which triage should say that nothing is unusual.
     """
     pages = await observe_pages(backends)
-    windows = build_windows(backends.clock, time.time(), onset_at=onset_at, pages=pages)
+    windows = await observe_windows(backends, time.time(), onset_at=onset_at, pages=pages)
     windows = under_the_same_load(windows, onset_at=onset_at, load_since=load_since)
     found = await triage(backends, windows)
     place = None if truth is None else place_of(found.causes, truth.component, truth.kind)

@@ -51,10 +51,12 @@ def build_windows(
     length_s: float | None = None,
     onset_at: float | None = None,
     pages: Iterable[dict[str, Any]] = (),
+    since: float = 0.0,
 ) -> Windows:
     """The windows around `at`. Without a known onset, one window's length is left out between them.
 
     The window before holds nothing of earlier troubles that `pages` tell of: what is compared with trouble looks usual.
+    Nor is it looked for before `since`, when anything was first known.
     """
     length_s = length_s or window_length_s(clock)
     start = at - length_s
@@ -62,7 +64,7 @@ def build_windows(
         start = max(start, min(onset_at, at - LEAST_S))
     ended = min(start, onset_at) if onset_at is not None else start - length_s
     before = Window(ended - BEFORE * length_s, ended)
-    return Windows(Window(start, at), _calm(before, _troubles(pages, length_s)))
+    return Windows(Window(start, at), _calm(before, _troubles(pages, length_s), since))
 
 
 def _troubles(pages: Iterable[dict[str, Any]], length_s: float) -> list[Window]:
@@ -72,10 +74,10 @@ def _troubles(pages: Iterable[dict[str, Any]], length_s: float) -> list[Window]:
     return sorted(windows, key=lambda window: window.end, reverse=True)
 
 
-def _calm(wanted: Window, troubles: list[Window]) -> Window:
+def _calm(wanted: Window, troubles: list[Window], since: float) -> Window:
     """The last stretch before the end of `wanted` that no trouble touches, as long as `wanted` at most; `wanted` itself
     where none is near and long enough. Trouble that began before that is how things are."""
-    end, farthest = wanted.end, wanted.end - FAR * wanted.length_s
+    end, farthest = wanted.end, min(max(wanted.end - FAR * wanted.length_s, since), wanted.end)
     least_s = min(LEAST_CALM_S, wanted.length_s)
     for trouble in [*(one for one in troubles if one.start > farthest), Window(farthest, farthest)]:
         if trouble.start >= end:

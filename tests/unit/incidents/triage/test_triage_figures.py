@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from incidents.observe import LogLine
+from incidents.observe import BackendError, LogLine
 from incidents.scenario_file import FOLDER, observe_scenarios
 from incidents.triage.figures import Figure, figure_deviations
 from incidents.triage.lines import line_deviations, new_templates
+from incidents.triage.observe import BEGAN, observe_windows
 from incidents.triage.rules import Detector, Rules
 from incidents.triage.versions import Builds, changes, version_deviations
-from incidents.triage.windows import build_windows, choose_page, estimate_onset
+from incidents.triage.windows import Window, build_windows, choose_page, estimate_onset
 
 Labelled = list[tuple[dict[str, str], float]]
 
@@ -206,6 +208,39 @@ def test_the_window_before_holds_nothing_of_earlier_trouble(pages: list[dict], b
     windows = build_windows(20.0, 1030.0, onset_at=1000.0, pages=pages)
     assert (windows.before.start, windows.before.end) == before
     assert windows.now.start == 1000.0
+
+
+@pytest.mark.parametrize(
+    ("since", "before"),
+    [
+        pytest.param(700, (780, 900), id="old enough"),
+        pytest.param(850, (850, 900), id="what there was before the trouble"),
+        pytest.param(895, (880, 1000), id="too little of it"),
+        pytest.param(9999, (880, 1000), id="a clock that is wrong"),
+    ],
+)
+def test_the_window_before_is_not_looked_for_before_anything_was_known(since: float, before: tuple[int, int]) -> None:
+    class Prometheus:
+        clock = 20.0
+
+        async def query(self, query: str, at: float) -> list[tuple[dict[str, str], float]]:
+            assert (query, at) == (BEGAN, 1030.0)
+            return [({}, since)]
+
+    asked = observe_windows(Prometheus(), 1030.0, onset_at=1000.0, pages=[ended("page", 930, 995)])  # type: ignore[arg-type]
+    windows = asyncio.run(asked)
+    assert (windows.before.start, windows.before.end) == before
+
+
+def test_a_prometheus_that_is_away_hides_only_how_old_the_system_is() -> None:
+    class Prometheus:
+        clock = 20.0
+
+        async def query(self, query: str, at: float) -> list[tuple[dict[str, str], float]]:
+            raise BackendError("away")
+
+    asked = observe_windows(Prometheus(), 1030.0, onset_at=1000.0, pages=[ended("page", 930, 995)])  # type: ignore[arg-type]
+    assert asyncio.run(asked).before == Window(780.0, 900.0)
 
 
 def page(alert: str, state: str, tier: str, starts_at: str) -> dict:
