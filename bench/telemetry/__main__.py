@@ -25,7 +25,7 @@ from rich.table import Table
 from bench.telemetry.load import ROUTES, Failed
 from bench.telemetry.measure import Figures, measure, spans_of_one, summarize, warm_up
 from bench.telemetry.subject import MODES
-from bench.telemetry.subjects import own_core, run_subjects
+from bench.telemetry.subjects import run_subjects
 from incidents.identity import fetch_token
 from stack.backends import resolve
 
@@ -40,7 +40,7 @@ def main() -> int:
     parser.add_argument(
         "--pairs", type=int, default=4, help="rounds a route and start (default 4, in which every order comes once)"
     )
-    parser.add_argument("--seconds", type=float, default=3.0, help="load of one slot (default 3)")
+    parser.add_argument("--seconds", type=float, default=1.5, help="load of one slot (default 1.5)")
     parser.add_argument("--routes", nargs="+", choices=[route.name for route in ROUTES], help="default: all")
     parser.add_argument("--no-write", action="store_true", help="print only")
     options = parser.parse_args()
@@ -49,12 +49,10 @@ def main() -> int:
     taken: dict[str, dict[str, list[float]]] = {route.name: {mode: [] for mode in MODES} for route in routes}
     spans: dict[str, dict[str, int]] = {}
     try:
-        api = running_api()
-        environment = service_environment(api)
+        environment = service_environment()
         token = asyncio.run(fetch_token(environment.get("SIGNALBOX_ISSUER_URL", "")))
         for start in range(options.starts):
             with (
-                own_core(whole_stack(api)),
                 tempfile.TemporaryDirectory(prefix="bench-telemetry-") as folder,
                 run_subjects(environment, resolve("collector").main, Path(folder), token, start) as subjects,
             ):
@@ -79,26 +77,15 @@ def main() -> int:
     return 0
 
 
-def running_api() -> psutil.Process:
-    """api-1 of the running stack. Exits with a remedy when there is none."""
+def service_environment() -> dict[str, str]:
+    """What api-1 of the running stack was started with. Exits with a remedy when there is none."""
     status = subprocess.run([sys.executable, "-m", "stack", "status", "--json"], capture_output=True, check=False)
     parts = json.loads(status.stdout)["components"] if status.stdout.startswith(b"{") else []
     pid = next((part["pid"] for part in parts if part["name"] == "api-1"), None)
     if pid is None or any(part["source"] in ("image", "stand-in") for part in parts):
         raise SystemExit("bench-telemetry: the stack is not up as processes. Run `make up FORM=native` first")
-    return psutil.Process(pid)
-
-
-def service_environment(api: psutil.Process) -> dict[str, str]:
-    """What api-1 was started with."""
     # Without a replica: who watches one asks it twice a second, and the stock wiring makes spans of that.
-    return {**api.environ(), "PYTHONPATH": os.getcwd(), "SIGNALBOX_REPLICA_URLS": ""}
-
-
-def whole_stack(api: psutil.Process) -> list[int]:
-    """The ids of the supervisor that has started it and of all that this has started."""
-    supervisor = api.parent()
-    return [supervisor.pid, *(child.pid for child in supervisor.children(recursive=True))] if supervisor else []
+    return {**psutil.Process(pid).environ(), "PYTHONPATH": os.getcwd(), "SIGNALBOX_REPLICA_URLS": ""}
 
 
 def build_table(figures: dict[str, Figures]) -> Table:

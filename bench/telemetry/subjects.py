@@ -11,8 +11,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -112,31 +112,19 @@ def _run_subject(
     ):
         _wait_for(f"http://127.0.0.1:{metrics}/metrics", folder / f"{mode}-collector.log")
         _wait_for(f"http://127.0.0.1:{port}/empty", folder / f"{mode}.err")
-        _pin(process.pid, CORES[-1:])
+        _pin(process.pid)
         yield Subject(mode, port, process, lines, f"http://127.0.0.1:{metrics}", token)
 
 
-@contextmanager
-def own_core(stack_pids: Iterable[int]) -> Iterator[None]:
-    """Keep the last core for the subjects: this process, which sends the load, and the running stack stay on the others
-    until the end. What shares a core pays for caches that the other has filled, and how often that happens is chance.
-    """
+def _pin(pid: int) -> None:
+    """Give the subjects the last core and this process, which sends the load, the others: a thread that is moved about
+    pays for cold caches, and how often that happens is chance."""
     *others, last = CORES
-    busy = [os.getpid(), *stack_pids] if others else []
-    try:
-        for pid in busy:
-            _pin(pid, others)
-        yield
-    finally:
-        for pid in busy:
-            _pin(pid, [*others, last])
-
-
-def _pin(pid: int, cores: list[int]) -> None:
-    """All threads of a process; what it starts later inherits it. One that has ended needs none."""
-    with suppress(FileNotFoundError, ProcessLookupError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            os.sched_setaffinity(int(task.name), cores)
+    if not others:
+        return
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(task.name), {last})
+    os.sched_setaffinity(0, others)
 
 
 def _collector_config(grpc: int, http: int, metrics: int) -> dict[str, object]:
