@@ -45,7 +45,7 @@ ROUTES = (
         lambda draw: (f"/v1/products/{FIRST_PRODUCT + draw.randrange(CACHED_PRODUCTS)}", None),
         warm_up=1_000,
     ),
-    Route("sql", "GET", "/v1/users/{user_id}", 300, lambda draw: (f"/v1/users/{draw.randint(1, USERS)}", None)),
+    Route("sql", "GET", "/v1/users/{user_id}", 400, lambda draw: (f"/v1/users/{draw.randint(1, USERS)}", None)),
     Route("order", "POST", "/v1/orders", 40, _order),
 )
 

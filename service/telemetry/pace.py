@@ -8,6 +8,7 @@ of what is done.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 TICK_S = 0.2
@@ -23,16 +24,20 @@ class Ticker:
     def __init__(self, tick: Callable[[], None], pause_s: Callable[[], float] = lambda: TICK_S) -> None:
         self._tick = tick
         self._pause_s = pause_s
-        self._stopping = threading.Event()
+        self._stopped = False
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="telemetry-ticker", daemon=True).start()
 
     def stop(self) -> None:
-        self._stopping.set()
+        """No further tick; the thread finds out when its pause is over."""
+        self._stopped = True
 
     def _run(self) -> None:
-        while not self._stopping.wait(self._pause_s()):
+        while True:
+            time.sleep(self._pause_s())  # an event to wait for costs as much again
+            if self._stopped:
+                return
             self._tick()
 
 

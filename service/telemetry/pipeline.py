@@ -70,7 +70,10 @@ class RequestShape:
 
 
 class Pipeline:
-    """``accept`` is the sink of every span; ``drain`` does rounds until none is left."""
+    """``accept`` is the sink of spans; ``drain`` does rounds until none is left.
+
+    ``hold``: takes a finished span whose parent is still to come, and leaves it to that one to complete a round.
+    """
 
     def __init__(
         self,
@@ -83,6 +86,7 @@ class Pipeline:
         self._exporter = exporter
         self._writer = writer
         self._finished: deque[Span] = deque()
+        self.hold: Callable[[Span], None] = self._finished.append
         self._draining = threading.Lock()
         self._touched: Touched = []
         self._shapes: dict[tuple[str, str, int, Outcome], RequestShape] = {}

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from prometheus_client import GCCollector, Metric, PlatformCollector, ProcessCollector
 from prometheus_client.registry import Collector
 
+from service.telemetry import catalog
 from service.telemetry.instruments import Instruments
 from service.telemetry.stalls import LoopWatch
 
@@ -93,16 +94,26 @@ class GarbagePauses:
 
 
 async def observe_loop_lag(instruments: Instruments, watch: LoopWatch) -> None:
-    """Measure as long as the loop runs how late it runs a timer, and tell ``watch`` whenever it does."""
+    """Measure as long as the loop runs how late it runs a timer, and tell ``watch`` whenever it does.
+
+    A timer that sets itself again: a task that sleeps would be woken and put to sleep by two more rounds of the loop.
+    """
     loop = asyncio.get_running_loop()
-    watch.start()
+    lag = instruments.tally(instruments.loop_lag, catalog.LOOP_LAG.buckets)
+    before = watch.start()
+
+    def beat() -> None:
+        nonlocal before, timer
+        timer = loop.call_later(LAG_INTERVAL_S, beat)
+        now = watch.beat()
+        lag.note(max(0.0, now - before - LAG_INTERVAL_S))
+        before = now
+
+    timer = loop.call_later(LAG_INTERVAL_S, beat)
     try:
-        while True:
-            due = loop.time() + LAG_INTERVAL_S
-            await asyncio.sleep(LAG_INTERVAL_S)
-            watch.beat()
-            instruments.loop_lag.observe(max(0.0, loop.time() - due))
+        await loop.create_future()  # until whoever ends the loop cancels this
     finally:
+        timer.cancel()
         watch.stop()
 
 

@@ -20,7 +20,7 @@ from opentelemetry import context as context_api
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
-from opentelemetry.trace.propagation import _SPAN_KEY  # the API has no public name for it
+from opentelemetry.trace.propagation import _SPAN_KEY as SPAN_KEY  # the API has no public name for it
 from opentelemetry.util._decorator import _agnosticcontextmanager  # what the API's own tracer uses
 from opentelemetry.util.types import Attributes, AttributeValue
 
@@ -37,7 +37,7 @@ _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 
 _random = random.SystemRandom()
 _ids = random.Random(_random.getrandbits(128))
-_draw = _ids.getrandbits
+draw = _ids.getrandbits
 os.register_at_fork(after_in_child=lambda: _ids.seed(_random.getrandbits(128)))
 
 
@@ -89,21 +89,17 @@ class Span(trace.Span):
 
     # ids
 
-    def inherited_parent(self) -> Parent:
-        """The parent as far as ids go; a server span looks for it in its request only now."""
-        return self.parent
-
     def ids(self) -> tuple[bytes, bytes]:
         """``(trace id, span id)``, 16 and 8 bytes, drawn on first use. The chance of a zero id is 2⁻⁶⁴."""
         if not self._span_id:
-            parent = self.inherited_parent()
+            parent = self.parent
             if parent is None:
-                drawn = _draw(192).to_bytes(24, "big")
+                drawn = draw(192).to_bytes(24, "big")
                 self._trace_id = drawn[:16]
                 self._span_id = drawn[16:]
             else:
                 self._trace_id = parent.ids()[0]
-                self._span_id = _draw(64).to_bytes(8, "big")
+                self._span_id = draw(64).to_bytes(8, "big")
         return self._trace_id, self._span_id
 
     def parent_span_id(self) -> bytes:
@@ -238,7 +234,7 @@ Parent = Span | RemoteParent | None
 
 def draw_request_id() -> str:
     """A name for a request that came without one."""
-    return _draw(128).to_bytes(16, "big").hex()
+    return draw(128).to_bytes(16, "big").hex()
 
 
 def wall_clock_offset() -> int:
@@ -257,22 +253,26 @@ def exception_name(exception: BaseException) -> str:
 # The API keeps its context in a context variable; another place can be configured, which then takes the API's own way.
 _variable: ContextVar[Context] | None = getattr(context_api._RUNTIME_CONTEXT, "_current_context", None)
 get_context: Callable[[], Context] = _variable.get if _variable is not None else context_api.get_current
-_set_context: Callable[[Context], Any] = _variable.set if _variable is not None else context_api.attach
-_reset_context: Callable[[Any], None] = (
-    _variable.reset if _variable is not None else context_api._RUNTIME_CONTEXT.detach
-)
+set_context: Callable[[Context], Any] = _variable.set if _variable is not None else context_api.attach
+reset_context: Callable[[Any], None] = _variable.reset if _variable is not None else context_api._RUNTIME_CONTEXT.detach
 
 
 def current_span() -> Parent:
     """Parent for a new span: the current one of this process, a remote one, or None."""
-    return parent_of(get_context())
+    span: Any = get_context().get(SPAN_KEY)
+    if span is None or hasattr(span, "ids"):  # isinstance of an abstract class costs three times as much
+        return span
+    return _foreign_parent(span)
 
 
 def parent_of(context: Context) -> Parent:
     """The span in ``context`` as a parent."""
-    span: Any = context.get(_SPAN_KEY)
-    if span is None or hasattr(span, "ids"):  # isinstance of an abstract class costs three times as much
-        return span
+    span: Any = context.get(SPAN_KEY)
+    return span if hasattr(span, "ids") else _foreign_parent(span)
+
+
+def _foreign_parent(span: object) -> Parent:
+    """A parent that is no span of ours, as far as it is one."""
     if not isinstance(span, trace.Span):
         return None
     remote = span.get_span_context()
@@ -284,7 +284,7 @@ def parent_of(context: Context) -> Parent:
 def enter(span: Span) -> Any:
     """Make ``span`` current, everything else in the context (baggage) stays. Returns what ``leave`` takes."""
     current = get_context()
-    return _set_context(Context({**current, _SPAN_KEY: span}) if current else Context({_SPAN_KEY: span}))
+    return set_context(Context({**current, SPAN_KEY: span}) if current else Context({SPAN_KEY: span}))
 
 
 def leave(token: Any) -> None:
@@ -294,7 +294,7 @@ def leave(token: Any) -> None:
     is nothing to restore there.
     """
     try:  # noqa: SIM105  # contextlib.suppress costs as much as all the rest of leaving
-        _reset_context(token)
+        reset_context(token)
     except ValueError:
         pass
 

@@ -1,8 +1,8 @@
 """SQL statements as spans and durations; connection pools as gauges and waiting time.
 
-Listens to the dialect's ``do_execute`` events, which wrap exactly the driver's work, instead of the cursor events
-that the stock instrumentation uses (docs/adr/0002-telemetry-door.md has the figures). Parameters are never recorded:
-only the statement with its placeholders.
+Stands in for the dialect's ``do_execute``, which is exactly the driver's work, instead of listening to the cursor
+events as the stock instrumentation does (docs/adr/0002-telemetry-door.md has the figures). Parameters are never
+recorded: only the statement with its placeholders.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from sqlalchemy import event
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import QueuePool
@@ -20,7 +19,7 @@ from sqlalchemy.pool import QueuePool
 from service.telemetry import catalog, otlp
 from service.telemetry.instruments import Distribution, Instruments
 from service.telemetry.pipeline import CallSpan
-from service.telemetry.spans import Span, current_span
+from service.telemetry.spans import Span, current_span, now_ns
 
 _MAX_STATEMENTS = 1000
 _TARGET = re.compile(r"\b(?:from|into|update|join)\s+(?:only\s+)?([\w.\"]+)", re.IGNORECASE)
@@ -42,70 +41,67 @@ class StatementShape:
 
 
 def instrument_engine(
-    engine: AsyncEngine, pool_name: str, instruments: Instruments, sink: Callable[[Span], None]
+    engine: AsyncEngine, pool_name: str, instruments: Instruments, hold: Callable[[Span], None]
 ) -> None:
-    """Record every statement and the pool of ``engine`` under the name ``pool_name``."""
-    _observe_statements(engine, pool_name, instruments, sink)
+    """Record every statement and the pool of ``engine`` under the name ``pool_name``. ``hold``: ``Pipeline.hold``."""
+    _observe_statements(engine, pool_name, instruments, hold)
     _observe_pool(engine, pool_name, instruments)
 
 
 def _observe_statements(
-    engine: AsyncEngine, pool_name: str, instruments: Instruments, sink: Callable[[Span], None]
+    engine: AsyncEngine, pool_name: str, instruments: Instruments, hold: Callable[[Span], None]
 ) -> None:
     shapes: dict[str, StatementShape] = {}
     url = engine.url
 
     def shape_of(statement: str) -> StatementShape:
-        shape = shapes.get(statement)
-        if shape is None:
-            operation, target = summarize(statement)
-            name = f"{operation} {target}" if target else operation
-            attributes: dict[str, object] = {
-                "db.system.name": "postgresql",
-                "db.namespace": url.database or "",
-                "db.operation.name": operation,
-                "db.query.summary": name,
-                "db.query.text": statement,
-                "server.address": url.host or "",
-                "server.port": url.port or 5432,
-                "db.client.connection.pool.name": pool_name,
-            }
-            if target:
-                attributes["db.collection.name"] = target
-            child = instruments.db_operation_duration.labels
-            shape = StatementShape(
-                name,
-                otlp.SpanShape(name, 3, attributes),
-                Distribution(child("postgresql", pool_name, operation, "good"), catalog.CALL_SECONDS),
-                Distribution(child("postgresql", pool_name, operation, "bad"), catalog.CALL_SECONDS),
-            )
-            if len(shapes) < _MAX_STATEMENTS:
-                shapes[statement] = shape
+        operation, target = summarize(statement)
+        name = f"{operation} {target}" if target else operation
+        attributes: dict[str, object] = {
+            "db.system.name": "postgresql",
+            "db.namespace": url.database or "",
+            "db.operation.name": operation,
+            "db.query.summary": name,
+            "db.query.text": statement,
+            "server.address": url.host or "",
+            "server.port": url.port or 5432,
+            "db.client.connection.pool.name": pool_name,
+        }
+        if target:
+            attributes["db.collection.name"] = target
+        child = instruments.db_operation_duration.labels
+        shape = StatementShape(
+            name,
+            otlp.SpanShape(name, 3, attributes),
+            Distribution(child("postgresql", pool_name, operation, "good"), catalog.CALL_SECONDS),
+            Distribution(child("postgresql", pool_name, operation, "bad"), catalog.CALL_SECONDS),
+        )
+        if len(shapes) < _MAX_STATEMENTS:
+            shapes[statement] = shape
         return shape
 
-    def recorded(call: Callable[[], Any], statement: str, context: Any) -> bool | None:
-        parent = current_span()
-        if context is None or parent is None:  # the dialect's own set-up, or work that nobody asked to see
-            return None
-        shape = shape_of(statement)
-        span = CallSpan(shape, parent, sink)
-        try:
-            call()
-        except Exception as exception:
-            span.fail(exception)
-            raise
-        finally:
-            span.end()
-        return True  # tells SQLAlchemy that the statement has been executed
+    def recording(*, many: bool) -> Callable[..., None]:
+        def recorded(cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
+            execute = cursor.executemany if many else cursor.execute
+            parent = current_span()
+            if context is None or parent is None:  # the dialect's own set-up, or work that nobody asked to see
+                execute(statement, parameters)
+                return
+            span = CallSpan(shapes.get(statement) or shape_of(statement), parent, hold)
+            try:
+                execute(statement, parameters)
+            except Exception as exception:
+                span.fail(exception)
+                raise
+            finally:
+                span.end_ns = now_ns()  # nobody else has it, to end it before
+                hold(span)
 
-    def do_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
-        return recorded(lambda: cursor.execute(statement, parameters), statement, context)
+        return recorded
 
-    def do_executemany(cursor: Any, statement: str, parameters: Any, context: Any) -> bool | None:
-        return recorded(lambda: cursor.executemany(statement, parameters), statement, context)
-
-    event.listen(engine.sync_engine, "do_execute", do_execute)
-    event.listen(engine.sync_engine, "do_executemany", do_executemany)
+    dialect = engine.sync_engine.dialect
+    dialect.do_execute = recording(many=False)  # type: ignore[method-assign]
+    dialect.do_executemany = recording(many=True)  # type: ignore[method-assign]
 
 
 def summarize(statement: str) -> tuple[str, str]:

@@ -67,16 +67,18 @@ class LoopWatch:
         self._told: Told | None = None
         self._over: deque[tuple[float, float]] = deque(maxlen=8)  # from which beat to which a stall went
 
-    def start(self) -> None:
-        """Begin to watch the loop of the calling thread."""
+    def start(self) -> float:
+        """Begin to watch the loop of the calling thread. Returns the time, of ``perf_counter``."""
         self._beat = time.perf_counter()
         self._thread_id = threading.get_ident()
+        return self._beat
 
-    def beat(self) -> None:
-        """The loop runs."""
+    def beat(self) -> float:
+        """The loop runs. Returns the time, of ``perf_counter``."""
         before, self._beat = self._beat, time.perf_counter()
         if self._beat - before > self._patience_s:
             self._over.append((before, self._beat))
+        return self._beat
 
     def stop(self) -> None:
         self._thread_id = 0

@@ -139,7 +139,7 @@ class Telemetry:
         """Record the statements and the pool of ``engine``."""
         from service.telemetry.sql import instrument_engine
 
-        instrument_engine(engine, pool_name, self.instruments, self.sink)
+        instrument_engine(engine, pool_name, self.instruments, self.pipeline.hold)
 
     def instrument_http_client(self, client: HttpClient, peer: str = "") -> None:
         """Record the requests of ``client``; the callee continues the trace. ``peer``: its ``service.name``, where the

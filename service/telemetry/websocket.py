@@ -16,7 +16,7 @@ from starlette.websockets import WebSocketDisconnect
 from service.telemetry.catalog import REQUEST_ID_ATTRIBUTE
 from service.telemetry.instruments import Instruments
 from service.telemetry.middleware import App, Message, Receive, Scope, Send, ServerSpan, read_headers
-from service.telemetry.spans import Span, enter, leave, now_ns
+from service.telemetry.spans import Span, draw_request_id, enter, leave, now_ns
 
 _logger = logging.getLogger("service.websocket")
 _REFUSED = 403  # what a server answers when the application closes before it accepts (ASGI specification)
@@ -96,7 +96,7 @@ class Connection:
         self._template = template
         parent, request_id = read_headers(scope["headers"])
         self.span = Span("WEBSOCKET", SpanKind.SERVER, parent, sink)
-        self.span.own_request_id = request_id
+        self.span.own_request_id = request_id or draw_request_id()
         self.accepted_ns = 0
         self.close_code = _ABNORMAL
         self._handshake: Handshake | None = Handshake(scope, send, sink, self.span)
@@ -152,6 +152,9 @@ class Handshake(ServerSpan):
         ServerSpan.__init__(self, scope, send, sink)
         self.parent = connection
         self.own_request_id = connection.own_request_id
+
+    def ids(self) -> tuple[bytes, bytes]:
+        return Span.ids(self)
 
     def answered(self, status: int) -> None:
         """The answer is on its way."""
