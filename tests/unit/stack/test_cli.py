@@ -21,7 +21,8 @@ from stack.native.control import purge
 from stack.state import ComponentState, StackState
 
 ROOT = Path(__file__).parents[3]
-OFFSET = 5_000 + os.getpid() % 10_000  # two runs of the tests do not meet, nor the ports that clients are given
+# Two runs of the tests do not meet, nor do they meet test_supervisor.py's rows or the ports that clients are given.
+OFFSET = 5_000 + os.getpid() % 3_000
 
 
 @dataclass(frozen=True)
