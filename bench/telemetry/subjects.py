@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import yaml
@@ -89,31 +90,55 @@ def run_subjects(
 
 
 @contextmanager
+def run_turning(environment: Mapping[str, str], collector: Path, folder: Path, result: Path) -> Iterator[int]:
+    """The process that answers in turns (``bench.telemetry.turning``); yields its port. ``result``: at its end."""
+    with _run("turning", ["turning", "--result", str(result)], environment, collector, folder) as running:
+        yield running.port
+
+
+@contextmanager
 def _run_subject(
     mode: str, environment: Mapping[str, str], collector: Path, folder: Path, token: str | None
 ) -> Iterator[Subject]:
+    with _run(mode, ["subject", mode], environment, collector, folder) as running:
+        yield Subject(mode, running.port, running.process, running.lines, running.collector, token)
+
+
+class Running(NamedTuple):
+    """A process that answers, its standard output, and the address of its collector's metrics."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+    lines: Path
+    collector: str
+
+
+@contextmanager
+def _run(
+    name: str, module: list[str], environment: Mapping[str, str], collector: Path, folder: Path
+) -> Iterator[Running]:
     grpc, http, metrics, port = (free_port() for _ in range(4))
-    config = folder / f"{mode}-collector.yaml"
+    config = folder / f"{name}-collector.yaml"
     config.write_text(yaml.safe_dump(_collector_config(grpc, http, metrics)))
-    lines = folder / f"{mode}.log"
+    lines = folder / f"{name}.log"
     env = {
         **environment,
-        "SIGNALBOX_INSTANCE": mode,
+        "SIGNALBOX_INSTANCE": name,
         "SIGNALBOX_SIGN_IN": "off",  # the same in every mode, and not what is measured
         "SIGNALBOX_OTLP_URL": f"http://127.0.0.1:{http}",
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{grpc}",
         "OTEL_SERVICE_NAME": "stock",
         "OTEL_PYTHON_FASTAPI_EXCLUDED_URLS": "/metrics",
     }
-    command = [sys.executable, "-m", "bench.telemetry.subject", mode, "--port", str(port)]
+    command = [sys.executable, "-m", f"bench.telemetry.{module[0]}", *module[1:], "--port", str(port)]
     with (
-        _process([str(collector), "--config", str(config)], environment, folder / f"{mode}-collector.log"),
-        _process(command, env, lines, errors=folder / f"{mode}.err") as process,
+        _process([str(collector), "--config", str(config)], environment, folder / f"{name}-collector.log"),
+        _process(command, env, lines, errors=folder / f"{name}.err") as process,
     ):
-        _wait_for(f"http://127.0.0.1:{metrics}/metrics", folder / f"{mode}-collector.log")
-        _wait_for(f"http://127.0.0.1:{port}/empty", folder / f"{mode}.err")
+        _wait_for(f"http://127.0.0.1:{metrics}/metrics", folder / f"{name}-collector.log")
+        _wait_for(f"http://127.0.0.1:{port}/empty", folder / f"{name}.err")
         _pin(process.pid)
-        yield Subject(mode, port, process, lines, f"http://127.0.0.1:{metrics}", token)
+        yield Running(port, process, lines, f"http://127.0.0.1:{metrics}")
 
 
 def _pin(pid: int) -> None:
