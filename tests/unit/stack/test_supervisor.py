@@ -33,10 +33,17 @@ class Tiny:
         self.layout.make()
         self.wish = Wish()
         self.process: subprocess.Popen[bytes] | None = None
+        self.claim: socket.socket | None = None
+
+    def release(self) -> None:
+        if self.claim is not None:
+            self.claim.close()
 
     def start(self, replicas: int = 2) -> None:
         self.wish_for(replicas)
-        command = [sys.executable, str(TINY_STACK), str(self.layout.state), str(free_ports())]
+        self.release()
+        first, self.claim = claim_ports()
+        command = [sys.executable, str(TINY_STACK), str(self.layout.state), str(first)]
         with self.layout.log("supervisor").open("ab") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
 
@@ -92,22 +99,23 @@ class Tiny:
         return path
 
 
-def free_ports(count: int = 10) -> int:
-    """The first of that many ports in a row on which nobody listens.
+def claim_ports(count: int = 10) -> tuple[int, socket.socket]:
+    """The first of that many ports in a row on which nobody listens, and what keeps others away from the row.
 
-    Workers of one test run have neighbouring process ids: each begins its search in a row of its own, for what the
-    other's servers will listen on in a moment is still free now.
+    What the servers of another worker of this run will listen on in a moment is still free now: so whoever has a row
+    holds the port after it.
     """
-    rows = range(25000, 32000, count)
-    own = os.getpid() % len(rows)
-    for first in (*rows[own:], *rows[:own]):
+    for first in range(25000, 32000, count + 1):
+        claim = socket.socket()
         try:
+            claim.bind(("127.0.0.1", first + count))
             for port in range(first, first + count):
                 with socket.socket() as probe:
                     probe.bind(("127.0.0.1", port))
         except OSError:
+            claim.close()
             continue
-        return first
+        return first, claim
     raise AssertionError("no free ports")
 
 
@@ -120,6 +128,7 @@ def tiny(tmp_path) -> Iterator[Tiny]:
         stack.process.wait()
         for left in marked(stack.layout.state):
             psutil.Process(left.pid).kill()
+    stack.release()
 
 
 def test_everything_starts_after_what_it_needs_and_ends_before_it(tiny):
