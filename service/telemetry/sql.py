@@ -80,16 +80,15 @@ def _observe_statements(
             shapes[statement] = shape
         return shape
 
-    def recording(*, many: bool) -> Callable[..., None]:
+    def recording(execute: Callable[..., None]) -> Callable[..., None]:
         def recorded(cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
-            execute = cursor.executemany if many else cursor.execute
             parent = current_span()
             if context is None or parent is None:  # the dialect's own set-up, or work that nobody asked to see
-                execute(statement, parameters)
+                execute(cursor, statement, parameters, context)
                 return
             span = CallSpan(shapes.get(statement) or shape_of(statement), parent, hold)
             try:
-                execute(statement, parameters)
+                execute(cursor, statement, parameters, context)
             except Exception as exception:
                 span.fail(exception)
                 raise
@@ -100,8 +99,8 @@ def _observe_statements(
         return recorded
 
     dialect = engine.sync_engine.dialect
-    dialect.do_execute = recording(many=False)  # type: ignore[method-assign]
-    dialect.do_executemany = recording(many=True)  # type: ignore[method-assign]
+    dialect.do_execute = recording(dialect.do_execute)  # type: ignore[method-assign]
+    dialect.do_executemany = recording(dialect.do_executemany)  # type: ignore[method-assign]
 
 
 def summarize(statement: str) -> tuple[str, str]:
