@@ -40,7 +40,7 @@ def main() -> int:
     parser.add_argument(
         "--pairs", type=int, default=4, help="rounds a route and start (default 4, in which every order comes once)"
     )
-    parser.add_argument("--seconds", type=float, default=3.0, help="load of one slot (default 3)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="load of a mode and round (default 3)")
     parser.add_argument("--routes", nargs="+", choices=[route.name for route in ROUTES], help="default: all")
     parser.add_argument("--no-write", action="store_true", help="print only")
     options = parser.parse_args()

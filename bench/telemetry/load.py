@@ -54,32 +54,48 @@ class Failed(Exception):
     """A request was not answered as it should be: the figures would be of something else."""
 
 
-async def drive(port: int, route: Route, requests: int, seed: int, token: str | None) -> None:
-    """Send so many requests at the route's rate, Poisson arrivals. Raises Failed unless each answer is a 2xx."""
-    client = TrafficClient(f"http://127.0.0.1:{port}", user_agent="bench", max_connections=32, timeout_s=10)
-    if token:
-        client.sign_in(token)
-    draw, loop = random.Random(seed), asyncio.get_running_loop()
-    planned = [(draw.expovariate(route.rate_per_s), *route.make(draw)) for _ in range(requests)]
-    wrong: list[str] = []
+class Load:
+    """Poisson arrivals at the route's rate on one process, over connections that stay. ``async with`` closes them."""
 
-    async def send(path: str, body: bytes | None) -> None:
-        try:
-            answer = await client.send(route.method, path, body)
-            if not 200 <= answer.status < 300:
-                wrong.append(f"{route.method} {path} → {answer.status}")
-        except NoAnswer as lost:
-            wrong.append(f"{route.method} {path} → {lost.reason}")
+    def __init__(self, port: int, route: Route, seed: int, token: str | None) -> None:
+        self._client = TrafficClient(f"http://127.0.0.1:{port}", user_agent="bench", max_connections=32, timeout_s=10)
+        if token:
+            self._client.sign_in(token)
+        self._route = route
+        self._draw = random.Random(seed)
 
-    at = loop.time()
-    try:
+    async def __aenter__(self) -> Load:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.close()
+
+    async def send(self, requests: int) -> None:
+        """Send so many and wait for the answers. Raises Failed unless each is a 2xx."""
+        route, draw, loop = self._route, self._draw, asyncio.get_running_loop()
+        planned = [(draw.expovariate(route.rate_per_s), *route.make(draw)) for _ in range(requests)]
+        wrong: list[str] = []
+
+        async def send_one(path: str, body: bytes | None) -> None:
+            try:
+                answer = await self._client.send(route.method, path, body)
+                if not 200 <= answer.status < 300:
+                    wrong.append(f"{route.method} {path} → {answer.status}")
+            except NoAnswer as lost:
+                wrong.append(f"{route.method} {path} → {lost.reason}")
+
+        at = loop.time()
         async with asyncio.TaskGroup() as tasks:
             for gap_s, path, body in planned:
                 at += gap_s
                 if (delay_s := at - loop.time()) > 0:
                     await asyncio.sleep(delay_s)
-                tasks.create_task(send(path, body))
-    finally:
-        await client.close()
-    if wrong:
-        raise Failed(f"{len(wrong)} of {requests} requests failed, the first: {wrong[0]}")
+                tasks.create_task(send_one(path, body))
+        if wrong:
+            raise Failed(f"{len(wrong)} of {requests} requests failed, the first: {wrong[0]}")
+
+
+async def drive(port: int, route: Route, requests: int, seed: int, token: str | None) -> None:
+    """A ``Load`` of so many requests and no more."""
+    async with Load(port, route, seed, token) as load:
+        await load.send(requests)

@@ -1,6 +1,6 @@
 """Interleaved rounds and what follows from them: the extra CPU time a request of each mode over the bare service.
 
-Owns the order of the slots, the check that nothing was lost in them, and the arithmetic. Knows nothing of processes.
+Owns the order of the turns, the check that nothing was lost in them, and the arithmetic. Knows nothing of processes.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
-from bench.telemetry.load import Failed, Route, drive
+from bench.telemetry.load import Failed, Load, Route, drive
 from bench.telemetry.subjects import Subject
 
+TURN_S = 0.5  # a machine of others is faster now and slower then: turns of three seconds differ three times as much
 ARRIVAL_LIMIT_S = 10.0
 QUIET_S = 1.0  # after the last arrival: the door converts and delivers within two ticks of 0.3 s at most
 RESAMPLES = 2000
@@ -50,31 +52,73 @@ def spans_of_one(route: Route, subject: Subject) -> int:
     raise Failed(f"{subject.mode}: ten requests of {route.name} made {made} spans")
 
 
-def run_slot(route: Route, subject: Subject, requests: int, seed: int, spans_each: int) -> float:
-    """Drive one mode once; CPU µs a request. Raises Failed when a span, a count or a line is missing."""
-    seen = subject.mode != "bare"
-    counted = subject.requests_counted(route.template) if seen else 0
-    spans, lines = subject.spans_arrived(), subject.lines_written()
-    before_us = subject.cpu_us()
-    asyncio.run(drive(subject.port, route, requests, seed, subject.token))
-    subject.flush()
+def run_round(
+    route: Route,
+    subjects: Mapping[str, Subject],
+    order: Sequence[str],
+    spans: Mapping[str, int],
+    requests: int,
+    seed: int,
+) -> dict[str, float]:
+    """Drive every mode once with so many requests, in turns; CPU µs a request by mode. Raises Failed when a span, a
+    count or a line is missing.
+    """
+    before = {mode: _counts(route, subject) for mode, subject in subjects.items()}
+    spent = {mode: -subject.cpu_us() for mode, subject in subjects.items()}
+    asyncio.run(_take_turns(route, subjects, order, requests, seed))
+    for subject in subjects.values():
+        subject.flush()
     time.sleep(QUIET_S)
-    spent_us = subject.cpu_us() - before_us
-    if seen:
-        _expect("spans", subject, lambda: subject.spans_arrived() - spans, requests * spans_each)
-        _expect("lines", subject, lambda: subject.lines_written() - lines, requests)
+    for mode, subject in subjects.items():
+        spent[mode] += subject.cpu_us()
+    for mode, subject in subjects.items():
+        if mode == "bare":
+            continue
+        counted, arrived, lines = before[mode]
+        _expect("spans", subject, subject.spans_arrived, arrived + requests * spans[mode])
+        _expect("lines", subject, subject.lines_written, lines + requests)
         # Last: where the wiring logs every path, a read of /metrics writes a line too.
-        _expect("requests", subject, lambda: subject.requests_counted(route.template) - counted, requests)
-        if subject.mode != "stock" and not subject.exemplars(route.template):
-            raise Failed(f"{subject.mode}: no exemplar on {route.template}")
-    return spent_us / requests
+        _expect("requests", subject, lambda of=subject: of.requests_counted(route.template), counted + requests)
+        if mode != "stock" and not subject.exemplars(route.template):
+            raise Failed(f"{mode}: no exemplar on {route.template}")
+    return {mode: spent_us / requests for mode, spent_us in spent.items()}
+
+
+def _counts(route: Route, subject: Subject) -> tuple[int, int, int]:
+    """Requests, spans and lines until now."""
+    counted = subject.requests_counted(route.template) if subject.mode != "bare" else 0
+    return counted, subject.spans_arrived(), subject.lines_written()
+
+
+async def _take_turns(
+    route: Route, subjects: Mapping[str, Subject], order: Sequence[str], requests: int, seed: int
+) -> None:
+    """``requests`` to each mode at the route's rate, a turn of ``TURN_S`` at a time; whoever has no turn stands still,
+    so that only what it does while it serves is counted."""
+    a_turn = max(1, round(route.rate_per_s * TURN_S))
+    async with AsyncExitStack() as open_loads:
+        loads = {
+            mode: await open_loads.enter_async_context(Load(subject.port, route, seed, subject.token))
+            for mode, subject in subjects.items()
+        }
+        try:
+            for subject in subjects.values():
+                subject.pause()
+            for number, first in enumerate(range(0, requests, a_turn)):
+                for mode in order if number % 2 == 0 else reversed(order):
+                    subjects[mode].resume()
+                    await loads[mode].send(min(a_turn, requests - first))
+                    subjects[mode].pause()
+        finally:
+            for subject in subjects.values():
+                subject.resume()
 
 
 def _expect(what: str, subject: Subject, count: Callable[[], int], wanted: int) -> None:
     deadline = time.monotonic() + ARRIVAL_LIMIT_S
     while (got := count()) != wanted:
         if time.monotonic() > deadline:
-            raise Failed(f"{subject.mode}: {got} {what} arrived, {wanted} were made")
+            raise Failed(f"{subject.mode}: {got - wanted:+} {what}, against what was made")
         time.sleep(0.1)
 
 
@@ -95,20 +139,18 @@ def _settled(subject: Subject) -> int:
 def measure(
     route: Route, subjects: Mapping[str, Subject], spans: Mapping[str, int], pairs: int, requests: int, seed: int
 ) -> dict[str, list[float]]:
-    """CPU µs a request by mode: ``pairs`` rounds of one slot a mode, in a balanced order.
-
-    ``spans``: how many one request makes, by mode.
-    """
+    """CPU µs a request by mode: ``pairs`` rounds, in a balanced order. ``spans``: of one request, by mode."""
     taken: dict[str, list[float]] = {mode: [] for mode in subjects}
-    for number in range(pairs):
-        for mode in balanced_order(list(subjects), seed + number):
-            taken[mode].append(run_slot(route, subjects[mode], requests, seed + number, spans[mode]))
+    for number in range(seed, seed + pairs):
+        order = balanced_order(list(subjects), number)
+        for mode, each_us in run_round(route, subjects, order, spans, requests, number).items():
+            taken[mode].append(each_us)
     return taken
 
 
 def balanced_order(modes: Sequence[str], number: int) -> list[str]:
     """Round ``number`` of a Williams design: in as many rounds as there are modes (an even number) each mode comes
-    once in every place, and once after every other mode, so that what a slot leaves to the next is shared out evenly.
+    once in every place, and once after every other mode, so that what a turn leaves to the next is shared out evenly.
     """
     count = len(modes)
     places = (-(step // 2) if step % 2 == 0 else step // 2 + 1 for step in range(count))

@@ -15,63 +15,50 @@ from redis.asyncio.client import Pipeline as RedisPipeline
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MaxConnectionsError
 
-from service.telemetry import catalog, otlp
-from service.telemetry.instruments import Distribution, Instruments
-from service.telemetry.pipeline import CallSpan
-from service.telemetry.spans import Span, current_span
+from service.telemetry import catalog
+from service.telemetry.instruments import Instruments
+from service.telemetry.pipeline import DatabaseShape, Hold, failed_call
+from service.telemetry.spans import current_span, now_ns
 
 _STATE = "db.client.connection.state"
 
 
-class CommandShape:
-    """One command of one client."""
-
-    def __init__(self, command: str, pool_name: str, address: dict[str, Any], instruments: Instruments) -> None:
-        self.name = command
-        self.encoded = otlp.SpanShape(
-            command,
-            3,
-            {
-                "db.system.name": "redis",
-                "db.operation.name": command,
-                "db.client.connection.pool.name": pool_name,
-                **address,
-            },
-        )
-        child = instruments.db_operation_duration.labels
-        self._good = Distribution(child("redis", pool_name, command, "good"), catalog.CALL_SECONDS)
-        self._bad = Distribution(child("redis", pool_name, command, "bad"), catalog.CALL_SECONDS)
-
-    def measure(self, span: Span) -> Distribution:
-        return self._bad if span.error_type else self._good
-
-
-def instrument_redis(client: Redis, pool_name: str, instruments: Instruments, sink: Callable[[Span], None]) -> None:
-    """Record every command, every pipeline and the pool of ``client`` under the name ``pool_name``."""
-    _observe_commands(client, pool_name, instruments, sink)
+def instrument_redis(client: Redis, pool_name: str, instruments: Instruments, hold: Hold) -> None:
+    """Record every command, every pipeline and the pool of ``client`` under the name ``pool_name``. ``hold``:
+    ``Pipeline.hold``."""
+    _observe_commands(client, pool_name, instruments, hold)
     _observe_pool(client.connection_pool, pool_name, instruments)
 
 
-def _observe_commands(client: Redis, pool_name: str, instruments: Instruments, sink: Callable[[Span], None]) -> None:
+def _observe_commands(client: Redis, pool_name: str, instruments: Instruments, hold: Hold) -> None:
     options = client.connection_pool.connection_kwargs
     address = {"server.address": options.get("host", ""), "server.port": options.get("port", 6379)}
-    shapes: dict[str, CommandShape] = {}
+    shapes: dict[str, DatabaseShape] = {}
+
+    def shape_of(command: str) -> DatabaseShape:
+        attributes = {
+            "db.system.name": "redis",
+            "db.operation.name": command,
+            "db.client.connection.pool.name": pool_name,
+            **address,
+        }
+        shapes[command] = shape = DatabaseShape(command, attributes, ("redis", pool_name, command), instruments)
+        return shape
 
     async def recorded(command: str, call: Callable[[], Awaitable[Any]]) -> Any:
         parent = current_span()
         if parent is None:  # housekeeping that nobody asked to see
             return await call()
-        shape = shapes.get(command)
-        if shape is None:
-            shape = shapes[command] = CommandShape(command, pool_name, address, instruments)
-        span = CallSpan(shape, parent, sink)
+        shape = shapes.get(command) or shape_of(command)
+        failed = None
+        start_ns = now_ns()
         try:
             return await call()
         except Exception as exception:
-            span.fail(exception)
+            failed = failed_call(shape, parent, start_ns, exception)
             raise
         finally:
-            span.end()
+            hold(failed or (shape, parent, start_ns, now_ns()))
 
     execute_command = client.execute_command
     make_pipeline = client.pipeline

@@ -84,9 +84,10 @@ class ServerSpan(Span):
     def ids(self) -> tuple[bytes, bytes]:
         """As ``Span.ids``; the request is asked for its parent and its name only now."""
         if not self._span_id:
-            parent, given = read_headers(self.scope["headers"])
-            self.parent = parent
-            if parent is not None:
+            told, given = dict(self.scope["headers"]), ""
+            if b"traceparent" in told or _RAW_REQUEST_ID in told:
+                self.parent, given = read_headers(told)
+            if self.parent is not None:
                 Span.ids(self)
                 self.own_request_id = given or draw_request_id()  # there may be other requests in the trace
             else:
@@ -107,7 +108,9 @@ class ServerSpan(Span):
                 self._answered_ns = now_ns()
         elif kind == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), *self.names()]
+            trace_id = self.ids()[0].hex().encode()  # as ``names``, without another function in the request's way
+            names = (b"x-trace-id", trace_id), (_RAW_REQUEST_ID, self.own_request_id.encode())
+            message["headers"] = [*message.get("headers", ()), *names]
         elif kind == "http.response.pathsend":  # the server reads the file itself: the answer is whole
             self._answered_ns = now_ns()
         return self._send(message)  # type: ignore[misc]
@@ -211,11 +214,10 @@ def in_background(exception: BaseException) -> bool:
     return any(frame.f_globals.get("__name__") in _BACKGROUND for frame, _ in frames)
 
 
-def read_headers(headers: list[tuple[bytes, bytes]]) -> tuple[RemoteParent | None, str]:
+def read_headers(told: Mapping[bytes, bytes]) -> tuple[RemoteParent | None, str]:
     """Where a request comes from: the caller's span (``traceparent``, ``tracestate``), None when absent or malformed,
     and what the request is called (``x-request-id``), empty when it has no name or one that is none.
     """
-    told = dict(headers)
     name, found = told.get(_RAW_REQUEST_ID), told.get(b"traceparent")
     parent = None if found is None else parse_traceparent(found)
     if parent is not None and (state := told.get(b"tracestate")) is not None:

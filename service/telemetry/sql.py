@@ -12,49 +12,33 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
+from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool.base import _ConnectionFairy
 
-from service.telemetry import catalog, otlp
-from service.telemetry.instruments import Distribution, Instruments
-from service.telemetry.pipeline import CallSpan
-from service.telemetry.spans import Span, current_span, now_ns
+from service.telemetry import catalog
+from service.telemetry.instruments import Instruments
+from service.telemetry.middleware import ServerSpan
+from service.telemetry.pipeline import DatabaseShape, Hold, failed_call
+from service.telemetry.spans import SPAN_KEY, current_span, get_context, now_ns
 
 _MAX_STATEMENTS = 1000
 _TARGET = re.compile(r"\b(?:from|into|update|join)\s+(?:only\s+)?([\w.\"]+)", re.IGNORECASE)
 
 
-class StatementShape:
-    """Encoded name and attributes of one statement, and its histogram children."""
-
-    __slots__ = ("bad", "encoded", "good", "name")
-
-    def __init__(self, name: str, encoded: otlp.SpanShape, good: Distribution, bad: Distribution) -> None:
-        self.name = name
-        self.encoded = encoded
-        self.good = good
-        self.bad = bad
-
-    def measure(self, span: Span) -> Distribution:
-        return self.bad if span.error_type else self.good
-
-
-def instrument_engine(
-    engine: AsyncEngine, pool_name: str, instruments: Instruments, hold: Callable[[Span], None]
-) -> None:
+def instrument_engine(engine: AsyncEngine, pool_name: str, instruments: Instruments, hold: Hold) -> None:
     """Record every statement and the pool of ``engine`` under the name ``pool_name``. ``hold``: ``Pipeline.hold``."""
     _observe_statements(engine, pool_name, instruments, hold)
     _observe_pool(engine, pool_name, instruments)
 
 
-def _observe_statements(
-    engine: AsyncEngine, pool_name: str, instruments: Instruments, hold: Callable[[Span], None]
-) -> None:
-    shapes: dict[str, StatementShape] = {}
+def _observe_statements(engine: AsyncEngine, pool_name: str, instruments: Instruments, hold: Hold) -> None:
+    shapes: dict[str, DatabaseShape] = {}
     url = engine.url
 
-    def shape_of(statement: str) -> StatementShape:
+    def shape_of(statement: str) -> DatabaseShape:
         operation, target = summarize(statement)
         name = f"{operation} {target}" if target else operation
         attributes: dict[str, object] = {
@@ -69,38 +53,41 @@ def _observe_statements(
         }
         if target:
             attributes["db.collection.name"] = target
-        child = instruments.db_operation_duration.labels
-        shape = StatementShape(
-            name,
-            otlp.SpanShape(name, 3, attributes),
-            Distribution(child("postgresql", pool_name, operation, "good"), catalog.CALL_SECONDS),
-            Distribution(child("postgresql", pool_name, operation, "bad"), catalog.CALL_SECONDS),
-        )
+        shape = DatabaseShape(name, attributes, ("postgresql", pool_name, operation), instruments)
         if len(shapes) < _MAX_STATEMENTS:
             shapes[statement] = shape
         return shape
 
-    def recording(execute: Callable[..., None]) -> Callable[..., None]:
+    def recording(execute: Callable[..., None], *, plain: bool) -> Callable[..., None]:
+        """``plain``: ``execute`` passes statement and parameters to the cursor, so that can be done here."""
+
         def recorded(cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
-            parent = current_span()
+            parent = get_context().get(SPAN_KEY)
+            if type(parent) is not ServerSpan:
+                parent = current_span()
             if context is None or parent is None:  # the dialect's own set-up, or work that nobody asked to see
                 execute(cursor, statement, parameters, context)
                 return
-            span = CallSpan(shapes.get(statement) or shape_of(statement), parent, hold)
+            shape = shapes.get(statement) or shape_of(statement)
+            failed = None
+            start_ns = now_ns()
             try:
-                execute(cursor, statement, parameters, context)
+                if plain:
+                    cursor.execute(statement, parameters)
+                else:
+                    execute(cursor, statement, parameters, context)
             except Exception as exception:
-                span.fail(exception)
+                failed = failed_call(shape, parent, start_ns, exception)
                 raise
             finally:
-                span.end_ns = now_ns()  # nobody else has it, to end it before
-                hold(span)
+                hold(failed or (shape, parent, start_ns, now_ns()))
 
         return recorded
 
     dialect = engine.sync_engine.dialect
-    dialect.do_execute = recording(dialect.do_execute)  # type: ignore[method-assign]
-    dialect.do_executemany = recording(dialect.do_executemany)  # type: ignore[method-assign]
+    plain = type(dialect).do_execute is DefaultDialect.do_execute
+    dialect.do_execute = recording(dialect.do_execute, plain=plain)  # type: ignore[method-assign]
+    dialect.do_executemany = recording(dialect.do_executemany, plain=False)  # type: ignore[method-assign]
 
 
 def summarize(statement: str) -> tuple[str, str]:
@@ -118,12 +105,11 @@ def _observe_pool(engine: AsyncEngine, pool_name: str, instruments: Instruments)
     pool = engine.sync_engine.pool
     wait = instruments.tally(instruments.db_wait.labels(pool_name), catalog.DB_WAIT.buckets)
     timeouts = instruments.db_timeouts.labels(pool_name)
-    connect = pool.connect
 
     def timed_connect() -> Any:
         start = perf_counter()
         try:
-            return connect()
+            return _ConnectionFairy._checkout(pool)  # all that ``Pool.connect`` does
         except PoolTimeoutError:
             timeouts.inc()
             raise

@@ -152,7 +152,7 @@ class Telemetry:
         """Record the commands and the pool of ``client``."""
         from service.telemetry.commands import instrument_redis
 
-        instrument_redis(client, pool_name, self.instruments, self.sink)
+        instrument_redis(client, pool_name, self.instruments, self.pipeline.hold)
 
     def observe_queue(self, name: str, stats: Callable[[], Awaitable[runtime.QueueStats]]) -> None:
         """Export depth and oldest age of a queue, read once a second while the process runs."""

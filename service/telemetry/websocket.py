@@ -94,7 +94,7 @@ class Connection:
     ) -> None:
         self.scope = scope
         self._template = template
-        parent, request_id = read_headers(scope["headers"])
+        parent, request_id = read_headers(dict(scope["headers"]))
         self.span = Span("WEBSOCKET", SpanKind.SERVER, parent, sink)
         self.span.own_request_id = request_id or draw_request_id()
         self.accepted_ns = 0
