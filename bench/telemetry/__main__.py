@@ -36,7 +36,7 @@ EXTRA = ("default", "all", "stock")
 def main() -> int:
     """Measure, print, write. Returns 1 when a mode lost something or the stack is not up."""
     parser = argparse.ArgumentParser(prog="python -m bench.telemetry", description=__doc__)
-    parser.add_argument("--starts", type=int, default=6, help="how often every process is started (default 6)")
+    parser.add_argument("--starts", type=int, default=8, help="how often every process is started (default 8)")
     parser.add_argument(
         "--pairs", type=int, default=4, help="rounds a route and start (default 4, in which every order comes once)"
     )
