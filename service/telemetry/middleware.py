@@ -23,6 +23,7 @@ from starlette.requests import ClientDisconnect
 from service.telemetry.catalog import REQUEST_ID_HEADER
 from service.telemetry.spans import (
     SPAN_KEY,
+    Ids,
     Parent,
     RemoteParent,
     Span,
@@ -81,20 +82,23 @@ class ServerSpan(Span):
         """Whether the last byte of the answer was handed over."""
         return self._answered_ns > 0
 
-    def ids(self) -> tuple[bytes, bytes]:
+    def ids(self) -> Ids:
         """As ``Span.ids``; the request is asked for its parent and its name only now."""
-        if not self._span_id:
-            told, given = dict(self.scope["headers"]), ""
+        if self._ids is None:
+            told, parent, given = dict(self.scope["headers"]), None, ""
             if b"traceparent" in told or _RAW_REQUEST_ID in told:
-                self.parent, given = read_headers(told)
-            if self.parent is not None:
-                Span.ids(self)
-                self.own_request_id = given or draw_request_id()  # there may be other requests in the trace
-            else:
+                parent, given = read_headers(told)
+            if parent is None:
                 drawn = draw(192).to_bytes(24, "big")
-                self._trace_id, self._span_id = drawn[:16], drawn[16:]
-                self.own_request_id = given or drawn[:16].hex()
-        return self._trace_id, self._span_id
+                ids = drawn[:16], drawn[16:]
+                name = given or drawn[:16].hex()
+            else:
+                ids = parent.trace_id, draw(64).to_bytes(8, "big")
+                name = given or draw_request_id()  # there may be other requests in the trace
+            with self._publishing:
+                if self._ids is None:
+                    self.parent, self.own_request_id, self._ids = parent, name, ids
+        return self._ids
 
     def request_id(self) -> str:
         self.ids()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
@@ -36,9 +37,10 @@ now_ns = time.perf_counter_ns
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 
 _random = random.SystemRandom()
-_ids = random.Random(_random.getrandbits(128))
-draw = _ids.getrandbits
-os.register_at_fork(after_in_child=lambda: _ids.seed(_random.getrandbits(128)))
+_generator = random.Random(_random.getrandbits(128))
+draw = _generator.getrandbits
+Ids = tuple[bytes, bytes]
+"""Trace id and span id, 16 and 8 bytes."""
 
 
 class RemoteParent(NamedTuple):
@@ -48,7 +50,7 @@ class RemoteParent(NamedTuple):
     span_id: bytes
     state: TraceState | None = None
 
-    def ids(self) -> tuple[bytes, bytes]:
+    def ids(self) -> Ids:
         """As ``Span.ids``."""
         return self.trace_id, self.span_id
 
@@ -77,8 +79,9 @@ class Span(trace.Span):
     end_ns = 0
     _context: SpanContext | None = None
     _failure: str | None = None  # what the exception said that was recorded last
-    _trace_id = b""
-    _span_id = b""
+    _ids: Ids | None = None
+    # Of a request that is under way, a child may be converted by the ticker: whoever draws first has drawn for both.
+    _publishing = threading.Lock()
 
     def __init__(self, name: str, kind: SpanKind, parent: Parent, sink: Callable[[Span], None]) -> None:
         self.name = name
@@ -89,18 +92,19 @@ class Span(trace.Span):
 
     # ids
 
-    def ids(self) -> tuple[bytes, bytes]:
-        """``(trace id, span id)``, 16 and 8 bytes, drawn on first use. The chance of a zero id is 2⁻⁶⁴."""
-        if not self._span_id:
+    def ids(self) -> Ids:
+        """Trace id and span id, drawn on first use, by whatever thread asks. The chance of a zero id is 2⁻⁶⁴."""
+        if self._ids is None:
             parent = self.parent
             if parent is None:
                 drawn = draw(192).to_bytes(24, "big")
-                self._trace_id = drawn[:16]
-                self._span_id = drawn[16:]
+                ids = drawn[:16], drawn[16:]
             else:
-                self._trace_id = parent.ids()[0]
-                self._span_id = draw(64).to_bytes(8, "big")
-        return self._trace_id, self._span_id
+                ids = parent.ids()[0], draw(64).to_bytes(8, "big")
+            with self._publishing:
+                if self._ids is None:
+                    self._ids = ids
+        return self._ids
 
     def parent_span_id(self) -> bytes:
         """Id of the parent span, empty for a root."""
@@ -230,6 +234,15 @@ class Span(trace.Span):
 
 
 Parent = Span | RemoteParent | None
+
+
+def _after_fork() -> None:
+    """In the child: ids of its own, and a lock that no thread of the parent holds."""
+    _generator.seed(_random.getrandbits(128))
+    Span._publishing = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def draw_request_id() -> str:
