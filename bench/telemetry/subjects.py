@@ -85,16 +85,16 @@ class Subject:
 
 @contextmanager
 def run_subjects(
-    environment: Mapping[str, str], collector: Path, folder: Path, token: str | None, turn: int
+    environment: Mapping[str, str], collector: Path, folder: Path, token: str | None, start: int
 ) -> Iterator[dict[str, Subject]]:
-    """All modes side by side, each idle until it is driven. ``environment``: what the service needs to run; ``turn``:
-    which mode is started first.
+    """All modes side by side, each idle until it is driven. ``environment``: what the service needs to run;
+    ``start``: the number of this start, which decides what mode is started first and the seed of all hashes.
     """
     with ExitStack() as stack:
-        first = turn % len(MODES)
+        first = start % len(MODES)
         order = MODES[first:] + MODES[:first]
         # One seed for the hashes of all modes: where names lie in their tables is luck, which pairs then share.
-        alike = {**environment, "PYTHONHASHSEED": str(turn)}
+        alike = {**environment, "PYTHONHASHSEED": str(start)}
         made = {mode: stack.enter_context(_run_subject(mode, alike, collector, folder, token)) for mode in order}
         yield {mode: made[mode] for mode in MODES}
 

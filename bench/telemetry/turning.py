@@ -2,7 +2,7 @@
 bench.telemetry.turning --port P --result FILE``.
 
 Two processes of one program differ by more than a change of the door does (where their memory lies); within one, turns
-of 50 ms show a microsecond or two. Owns the turns and their account: CPU time of the loop's thread, requests. Knows
+of 50 ms show a few microseconds. Owns the turns and their account: CPU time of the loop's thread, requests. Knows
 nothing of load and arithmetic. ``bench.telemetry.turns`` drives it.
 """
 

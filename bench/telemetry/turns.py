@@ -1,4 +1,4 @@
-"""``python -m bench.telemetry.turns``: what the door adds to the thread of the loop, to a microsecond or two.
+"""``python -m bench.telemetry.turns``: what the door adds to the thread of the loop, to a few microseconds.
 
 For whoever changes the door: ``bench.telemetry`` is the whole truth, with the threads beside the loop and the stock
 wiring, but two starts of one program differ by more than most changes. Here one process answers with and without the
